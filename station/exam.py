@@ -1,0 +1,114 @@
+"""The exam's facts: who, which side, what was ordered, what was delivered. Frozen, no I/O."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from station.devices import Delivered, Technique
+
+_ROOT_UID = "2.25"  # ISO/ITU UUID-derived UIDs: valid everywhere without a registered root (PS3.5 B.2)
+
+
+class Side(StrEnum):
+    """Laterality of a hand, with DICOM's letters."""
+
+    LEFT = "L"
+    RIGHT = "R"
+
+    @property
+    def word(self) -> str:
+        """`left` or `right`."""
+        return "left" if self is Side.LEFT else "right"
+
+
+class Sex(StrEnum):
+    """Sex as used by the reference populations, with DICOM's letters."""
+
+    FEMALE = "F"
+    MALE = "M"
+    OTHER = "O"
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The person in front of the station."""
+
+    id: str
+    name: str  # DICOM person name, Family^Given
+    birth_date: date | None
+    sex: Sex | None
+
+    def age_at(self, day: date) -> float | None:
+        """Age in years, None if the birth date is unknown.
+
+        Raises
+        ------
+        ValueError
+            If born after that day.
+        """
+        if self.birth_date is None:
+            return None
+        if self.birth_date > day:
+            raise ValueError(f"birth date {self.birth_date} lies after the exam date {day}; correct the order")
+        return (day - self.birth_date).days / 365.25
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistItem:
+    """One scheduled procedure step."""
+
+    accession_number: str
+    patient: Patient
+    side: Side
+    procedure_code: str  # CPT, e.g. 0750T
+    study_instance_uid: str
+    requested_procedure_id: str = ""
+    scheduled_step_id: str = ""
+    referring_physician: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """One exam; its UID fixes every other UID, so a second run makes the same objects."""
+
+    uid: str
+    item: WorklistItem
+    protocol: str  # name@version
+    opened_at: datetime
+    hand_size: str  # small, medium, large: a key of the protocol's techniques
+
+    def uid_for(self, *what: str) -> str:
+        """A UID that depends only on the exam and on what it names, e.g. `uid_for("exposure", "1")`."""
+        digest = hashlib.sha256("/".join((self.uid, *what)).encode()).digest()
+        return f"{_ROOT_UID}.{uuid.UUID(bytes=digest[:16], version=4).int}"
+
+
+def new_uid() -> str:
+    """A fresh globally unique DICOM UID."""
+    return f"{_ROOT_UID}.{uuid.uuid4().int}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One irradiation event, whether or not an image came of it."""
+
+    uid: str  # irradiation event UID
+    number: int  # 1, 2, … within the exam
+    requested: Technique
+    started_at: datetime
+    sid_mm: float
+    delivered: Delivered | None = None  # None only while running or when the generator fell silent
+    dap_ugym2: float | None = None
+    image: bool = False  # a raw frame is on disk
+    recovered: bool = False  # that frame came from the detector's memory
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an image was not accepted; the code is one of DICOM CID 7011."""
+
+    code: str
+    meaning: str
+    by: str
