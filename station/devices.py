@@ -332,8 +332,9 @@ class Detector(Protocol):
         ...
 
     def abort(self) -> None:
-        """Close the window without reading; refused once radiation may have reached the panel is not known
-        here, so the controller never calls it after an expose."""
+        """Close the window without reading. The controller never calls it after an expose: a frame that may
+        carry radiation is always read.
+        """
         ...
 
 
