@@ -66,6 +66,10 @@ class DeviceFault(DeviceError):  # noqa: N818
         self.next_action = next_action
 
 
+class BadSettings(ValueError):  # noqa: N818
+    """A driver cannot use its settings; the message says what was given and what is allowed."""
+
+
 class UnknownDriver(LookupError):  # noqa: N818
     """No driver of that name is installed."""
 
@@ -412,10 +416,15 @@ class RoomIo(Protocol):
 
 
 @runtime_checkable
-class PressableSwitch(Protocol):
-    """A hand switch that software can work. Only a simulated room has one."""
+class Attendant(Protocol):
+    """Somebody in the room whom software can direct: works the hand switch, places and removes the hand.
+
+    Only a simulated room has one (its RoomIo); in a real room these are people.
+    """
 
     def press(self, stage: SwitchStage) -> None: ...
+    def place_hand(self) -> None: ...
+    def clear_panel(self) -> None: ...
 
 
 # --- finding drivers ------------------------------------------------------------------------------------
