@@ -163,6 +163,8 @@ class EndOfExposure(StrEnum):
     RELEASED = "released early"  # hand switch let go
     ABORTED = "aborted"  # by the station
     FAULT = "generator fault"
+    NOT_STARTED = "not started"  # the generator refused: no radiation
+    UNKNOWN = "unknown"  # the generator fell silent: assume that it was delivered in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +338,9 @@ class Detector(Protocol):
         ...
 
     def abort(self) -> None:
-        """Close the window without reading. The controller never calls it after an expose: a frame that may
-        carry radiation is always read.
+        """Close the window without reading.
+
+        The controller never calls it after an expose: a frame that may carry radiation is always read.
         """
         ...
 

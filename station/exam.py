@@ -23,6 +23,13 @@ class Side(StrEnum):
         return "left" if self is Side.LEFT else "right"
 
 
+class Purpose(StrEnum):
+    """Why exposures are made; a calibration has no patient, so no side and no positioning."""
+
+    PATIENT = "patient"
+    CALIBRATION = "calibration"
+
+
 class Sex(StrEnum):
     """Sex as used by the reference populations, with DICOM's letters."""
 
@@ -51,7 +58,9 @@ class Patient:
         if self.birth_date is None:
             return None
         if self.birth_date > day:
-            raise ValueError(f"birth date {self.birth_date} lies after the exam date {day}; correct the order")
+            raise ValueError(
+                f"birth date {self.birth_date} lies after the exam date {day}; correct the order"
+            )
         return (day - self.birth_date).days / 365.25
 
 
@@ -78,6 +87,7 @@ class Exam:
     protocol: str  # name@version
     opened_at: datetime
     hand_size: str  # small, medium, large: a key of the protocol's techniques
+    purpose: Purpose = Purpose.PATIENT
 
     def uid_for(self, *what: str) -> str:
         """A UID that depends only on the exam and on what it names, e.g. `uid_for("exposure", "1")`."""

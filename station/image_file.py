@@ -53,24 +53,49 @@ def read_image(path: Path, pixel_spacing_mm: float | None = None) -> Frame:
 
 
 def _read_picture(path: Path, data: bytes, spacing: tuple[float, float] | None) -> Frame:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE) if data else None
+    pixels = (
+        cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE)
+        if data
+        else None
+    )
     if pixels is None:
         raise ImageUnreadable(f"{path}: not a whole PNG, JPEG or DICOM image; export it again")
-    return Frame(pixels, Stage.FOR_PRESENTATION, Signal.ATTENUATION, spacing, path.name, scale_known=spacing is not None)
+    return Frame(
+        pixels,
+        Stage.FOR_PRESENTATION,
+        Signal.ATTENUATION,
+        spacing,
+        path.name,
+        scale_known=spacing is not None,
+    )
 
 
 def _read_dicom(path: Path, spacing: tuple[float, float] | None) -> Frame:
     try:
         dataset = pydicom.dcmread(path, force=True)
         pixels = dataset.pixel_array
-    except (InvalidDicomError, OSError, EOFError, AttributeError, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (
+        InvalidDicomError,
+        OSError,
+        EOFError,
+        AttributeError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         raise ImageUnreadable(
             f"{path}: its pixels cannot be decoded ({error}); export it uncompressed (Explicit VR Little Endian)"
         ) from error
     if pixels.ndim != 2:
-        raise ImageUnreadable(f"{path}: has shape {pixels.shape}, one grey image is needed; export a single frame")
+        raise ImageUnreadable(
+            f"{path}: has shape {pixels.shape}, one grey image is needed; export a single frame"
+        )
     pixels = _rescaled(dataset, pixels)
-    linear = dataset.get("PixelIntensityRelationship") == "LIN" and dataset.get("PixelIntensityRelationshipSign") == 1
+    linear = (
+        dataset.get("PixelIntensityRelationship") == "LIN"
+        and dataset.get("PixelIntensityRelationshipSign") == 1
+    )
     if linear:
         signal, stage = Signal.DOSE, Stage.FOR_PROCESSING
     else:
@@ -82,7 +107,10 @@ def _read_dicom(path: Path, spacing: tuple[float, float] | None) -> Frame:
 
 
 def _rescaled(dataset: Any, pixels: Pixels) -> Pixels:
-    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
+    slope, intercept = (
+        float(dataset.get("RescaleSlope", 1) or 1),
+        float(dataset.get("RescaleIntercept", 0) or 0),
+    )
     if slope == 1 and intercept == 0:
         return pixels
     return (pixels * np.float32(slope) + np.float32(intercept)).astype(np.float32)

@@ -1,0 +1,61 @@
+"""The composition root: a room file becomes a controller that is ready to start."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from station.conduct import Parts
+from station.config import RoomFile, build
+from station.controller import Controller
+from station.devices import VirtualClock
+from station.dicom.equipment import Equipment as DicomEquipment
+from station.journal import Journal
+from station.pipeline import Setting
+from station.protocols import load_protocol, load_reference
+from station.spool import Spool
+
+
+class Inline(Executor):
+    """Runs at once in the caller's thread: with a virtual clock, time stands still while work is done."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  as every executor: the future carries it to whoever asks
+            future.set_exception(error)
+        return future
+
+
+def assemble(room: RoomFile, simulation: Mapping[str, Any], folder: Path, *, real_time: bool) -> Controller:
+    """Make a station that keeps everything in `folder`.
+
+    Raises
+    ------
+    BadFile, UnknownDriver, BadSettings
+        What was asked cannot be built.
+    """
+    protocol = load_protocol(room.protocol)
+    reference = load_reference(protocol.analysis.reference)
+    equipment, clock = build(room, simulation, real_time=real_time)
+    executor = Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline")
+    site = DicomEquipment(
+        manufacturer=room.site.manufacturer,
+        model=room.site.model,
+        serial=room.site.serial,
+        station_name=room.site.station_name,
+        institution=room.site.institution,
+        focal_spot_mm=room.site.focal_spot_mm,
+    )
+    parts = Parts(
+        room=room,
+        equipment=equipment,
+        clock=clock,
+        spool=Spool(folder / "spool"),
+        journal=Journal(folder / "journal.db"),
+        calibration=folder / "calibration",
+        setting=Setting(protocol, reference, site),
+        executor=executor,
+    )
+    return Controller(parts)

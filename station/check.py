@@ -1,0 +1,62 @@
+"""`dxr-station check`: every room, protocol and reference file, and what they refer to."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from station.config import RoomFile, load_room
+from station.devices import installed_drivers
+from station.protocols import Reference, load_protocol, load_reference
+from station.yaml_file import BadFile, read, shipped
+
+
+def check_files(files: Iterable[Path] | None) -> list[dict[str, Any]]:
+    """One verdict per file: its kind and its problems, none if it is good."""
+    every = (
+        list(files)
+        if files
+        else [*shipped("config").glob("*.yaml"), *sorted(shipped("protocols").rglob("*.yaml"))]
+    )
+    return [_verdict(path) for path in every]
+
+
+def _verdict(path: Path) -> dict[str, Any]:
+    kind = _kind(path)
+    try:
+        return {"file": str(path), "kind": kind, "problems": _problems(path, kind)}
+    except BadFile as error:
+        return {"file": str(path), "kind": kind, "problems": str(error).splitlines()}
+
+
+def _kind(path: Path) -> str:
+    """By the keys that only one kind has; an unreadable file counts as a room and is reported as such."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return "room"
+    keys = set(data) if isinstance(data, dict) else set[str]()
+    if keys & {"techniques", "view"}:
+        return "protocol"
+    return "reference" if keys & {"women", "men", "young_adult"} else "room"
+
+
+def _problems(path: Path, kind: str) -> list[str]:
+    if kind == "protocol":
+        load_reference(load_protocol(str(path)).analysis.reference)
+        return []
+    if kind == "reference":
+        read(path, Reference)
+        return []
+    room = load_room(str(path))
+    load_protocol(room.protocol)
+    named = [entry.driver for entry in _devices(room)]
+    missing = sorted(set(named) - set(installed_drivers()))
+    return [f"{path}: driver '{name}' is not installed; see dxr-station drivers" for name in missing]
+
+
+def _devices(room: RoomFile) -> list[Any]:
+    devices = room.devices
+    every = (devices.generator, devices.detector, devices.io, devices.camera, devices.dap)
+    return [entry for entry in every if entry is not None]

@@ -1,0 +1,253 @@
+"""The command line: parses, calls, prints. No logic of its own.
+
+Exit codes: 0 done · 2 usage or configuration · 3 analysis refused (with reasons) · 4 hardware fault ·
+5 archive or network. With --json stdout carries JSON and nothing else; progress goes to stderr and only to a
+terminal.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from station.devices import BadSettings, DeviceError, Technique, UnknownDriver
+from station.yaml_file import BadFile
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="DXR acquisition station: one PA view of the hand, DXR-BMD at once.",
+)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+_Out = Annotated[Path, typer.Option(help="Folder of the station's disk: spool, journal, calibration.")]
+_Room = Annotated[str, typer.Option(help="Room: a shipped name or a YAML file.")]
+_Seed = Annotated[int | None, typer.Option(help="Seed of the simulated world.")]
+_Fault = Annotated[
+    list[str] | None, typer.Option(help="Script a fault into the simulated world (repeatable).")
+]
+_RealTime = Annotated[bool, typer.Option("--real-time", help="Let time pass as in a real room.")]
+_Side = Annotated[str, typer.Option(help="Side: L or R.")]
+_Sex = Annotated[str, typer.Option(help="Sex: F, M or O.")]
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """What the user asked cannot be: say it in one line and exit 2; hardware that is not there exits 4."""
+    try:
+        yield
+    except (BadFile, BadSettings, UnknownDriver, ValueError, KeyError) as error:
+        typer.echo(f"error: {error.args[0] if error.args else error}", err=True)
+        raise typer.Exit(2) from error
+    except DeviceError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(4) from error
+
+
+@app.command()
+def exam(
+    patient_id: Annotated[str, typer.Option("--id", help="Patient ID.")] = "DEMO-1",
+    name: Annotated[str, typer.Option(help="Patient name, Family^Given.")] = "Demo^Patient",
+    birth_date: Annotated[str | None, typer.Option(help="YYYY-MM-DD; default: 62 years ago.")] = None,
+    sex: _Sex = "F",
+    accession: Annotated[str, typer.Option(help="Accession number of the order.")] = "DEMO",
+    side: _Side = "L",
+    hand_size: Annotated[str, typer.Option(help="small, medium or large.")] = "medium",
+    technique: Annotated[
+        str | None, typer.Option(help="Instead of the protocol's: kvp=50,ma=100,ms=16.")
+    ] = None,
+    phantom: Annotated[str | None, typer.Option(help="Simulated hand, e.g. t=1.6,w=8.2.")] = None,
+    pose: Annotated[str | None, typer.Option(help="Its pose, e.g. rotation=5,shift=5:-3.")] = None,
+    radiograph: Annotated[Path | None, typer.Option(help="Replay a real radiograph instead.")] = None,
+    pixel_spacing: Annotated[
+        float | None, typer.Option(help="Its pixel spacing at the detector, mm.")
+    ] = None,
+    seed: _Seed = None,
+    fault: _Fault = None,
+    out: _Out = Path("dxr-exams"),
+    room: _Room = "sim",
+    recover: Annotated[bool, typer.Option("--recover", help="Only finish what a former run left.")] = False,
+    real_time: _RealTime = False,
+    as_json: _Json = False,
+) -> None:
+    """Make one exam from order to result and DICOM pair."""
+    simulation = _simulation(phantom, pose, radiograph, pixel_spacing, seed, fault)
+    with _usage_errors():
+        from station import headless
+        from station.assembly import assemble
+        from station.config import load_room
+
+        loaded = load_room(room)
+        if loaded.simulation and "side=" not in (pose or ""):
+            simulation["pose"] = ",".join(
+                filter(None, (f"side={side}", pose))
+            )  # the patient lays the ordered hand
+        item = _order(patient_id, name, birth_date, sex, side, accession)
+        controller = assemble(loaded, simulation, out, real_time=real_time)
+        if recover:
+            reports = headless.recover(controller, _progress(as_json))
+        else:
+            order = headless.Order(item, hand_size, _technique(technique))
+            reports = [headless.run_exam(controller, order, _progress(as_json))]
+    for report in reports:
+        _print_report(report.json, as_json)
+    if recover and not reports and not as_json:
+        typer.echo("nothing was left unfinished")
+    raise typer.Exit(max((report.exit_code for report in reports), default=0))
+
+
+@app.command()
+def analyse(
+    file: Annotated[Path, typer.Argument(help="PNG, JPEG or DICOM of a PA hand.")],
+    age: Annotated[float | None, typer.Option(help="Age in years at the time of the image.")] = None,
+    sex: Annotated[str | None, typer.Option(help="Sex: F, M or O.")] = None,
+    side: Annotated[str | None, typer.Option(help="Side: L or R.")] = None,
+    pixel_spacing: Annotated[
+        float | None, typer.Option(help="At the detector, mm; overrides the file.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="Protocol: a shipped name or a YAML file.")] = "hand-dxr",
+    as_json: _Json = False,
+) -> None:
+    """Analyse an image that exists already (0749T)."""
+    with _usage_errors():
+        from station.exam import Sex, Side
+        from station.existing import analyse_file
+
+        report = analyse_file(
+            file, age, Sex(sex) if sex else None, Side(side) if side else None, pixel_spacing, protocol
+        )
+    _print_report(report, as_json)
+    raise typer.Exit(0 if report["status"] == "measured" else 3)
+
+
+@app.command()
+def calibrate(
+    out: _Out = Path("dxr-exams"),
+    room: _Room = "sim",
+    seed: _Seed = None,
+    fault: _Fault = None,
+    real_time: _RealTime = False,
+    as_json: _Json = False,
+) -> None:
+    """Make new dark, flat and defect maps; the panel must be clear."""
+    with _usage_errors():
+        from station import headless
+        from station.assembly import assemble
+        from station.config import load_room
+
+        simulation = _simulation(None, None, None, None, seed, fault)
+        controller = assemble(load_room(room), simulation, out, real_time=real_time)
+        report = headless.run_calibration(controller, _progress(as_json))
+    typer.echo(json.dumps(report.json) if as_json else report.json["message"])
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def states(as_json: _Json = False) -> None:
+    """Print the state machine as a Mermaid diagram, or its rows as JSON."""
+    from station.states import TABLE, diagram
+
+    typer.echo(json.dumps([row._asdict() for row in TABLE]) if as_json else diagram(), nl=as_json)
+
+
+@app.command()
+def drivers(as_json: _Json = False) -> None:
+    """List the installed device drivers."""
+    from station.devices import installed_drivers
+
+    found = [{"name": name, "entry_point": point.value} for name, point in installed_drivers().items()]
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for row in found:
+        typer.echo(f"{row['name']:<20} {row['entry_point']}")
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="YAML files; default: all that are shipped.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Validate room, protocol and reference files."""
+    from station.check import check_files
+
+    verdicts = check_files(files)
+    if as_json:
+        typer.echo(json.dumps(verdicts))
+    else:
+        for verdict in verdicts:
+            typer.echo("\n".join(verdict["problems"]) or f"{verdict['file']}: good {verdict['kind']}")
+    raise typer.Exit(2 if any(verdict["problems"] for verdict in verdicts) else 0)
+
+
+def _simulation(
+    phantom: str | None,
+    pose: str | None,
+    radiograph: Path | None,
+    pixel_spacing: float | None,
+    seed: int | None,
+    faults: list[str] | None,
+) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "phantom": phantom,
+        "pose": pose,
+        "radiograph": str(radiograph) if radiograph else None,
+        "pixel_spacing_mm": pixel_spacing,
+        "seed": seed,
+        "faults": faults or None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _order(patient_id: str, name: str, birth_date: str | None, sex: str, side: str, accession: str) -> Any:
+    from station.exam import Patient, Sex, Side, WorklistItem, new_uid
+
+    today = date.today()  # noqa: DTZ011  the order's local date
+    born = date.fromisoformat(birth_date) if birth_date else today - timedelta(days=62 * 365.25 + 30)
+    patient = Patient(patient_id, name, born, Sex(sex))
+    patient.age_at(today)
+    return WorklistItem(
+        accession, patient, Side(side), "0750T", new_uid(), "RP-" + accession, "SPS-" + accession
+    )
+
+
+def _technique(text: str | None) -> Technique | None:
+    """`kvp=50,ma=100,ms=16` or None."""
+    if text is None:
+        return None
+    try:
+        values = {key: float(value) for key, value in (part.split("=") for part in text.split(","))}
+        return Technique(**values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"--technique {text}: give kvp=…,ma=…,ms=… with positive numbers ({error})"
+        ) from error
+
+
+def _progress(as_json: bool) -> Any:
+    """Progress for a terminal, silence for a pipe."""
+    if as_json or not sys.stderr.isatty():
+        return lambda _: None
+    return lambda text: typer.echo(f"  {text}", err=True)
+
+
+def _print_report(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    from station.summary import as_text
+
+    typer.echo(as_text(report))

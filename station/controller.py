@@ -1,0 +1,236 @@
+"""The one owner of the station's state: inbox → table → action → snapshot.
+
+One thread calls `step()` (or `run()`): it takes what was submitted, looks at the devices, and moves the state
+machine. Everybody else submits triggers and reads snapshots. Only `abort()` goes another way: it speaks to
+the generator at once from whatever thread calls it, voids the arm token, and then lets the state follow.
+What is done in each state is in `conduct.py`.
+"""
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from station.case import Job
+from station.conduct import Conduct, Parts
+from station.devices import CommunicationLost, DeviceError
+from station.exam import Exposure
+from station.imaging.calibration import load
+from station.lookout import View
+from station.pipeline import Finished, Outcome
+from station.positioning import PositioningReport
+from station.spool import SpoolError
+from station.states import Refusal, State, StationMachine, Trigger
+
+_FROM_PEOPLE = frozenset(
+    {
+        Trigger.OPEN_EXAM,
+        Trigger.CANCEL_EXAM,
+        Trigger.ACKNOWLEDGE,
+        Trigger.ACCEPT,
+        Trigger.REJECT,
+        Trigger.CLEAR_FAULT,
+        Trigger.ENTER_SERVICE,
+        Trigger.LEAVE_SERVICE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a user interface may show; made anew at every step."""
+
+    state: State
+    job: Job | None
+    exposures: tuple[Exposure, ...]
+    view: View
+    outcome: Outcome | None
+    finished: Finished | None
+    message: str  # the newest refusal or fault, in words for the operator
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    trigger: Trigger
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Processed:
+    exposure_uid: str
+    future: Future[Outcome]
+
+
+class Controller:
+    """Owns the state machine and the thread."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.conduct = Conduct(parts, self)
+        self.listeners: list[Callable[[Snapshot], None]] = []
+        self._inbox: queue.SimpleQueue[_Event | PositioningReport | _Processed] = queue.SimpleQueue()
+        self._abort_failure = ""
+        self._abort_requested = threading.Event()
+        self._detail: Mapping[str, Any] = {}
+        self._machine = StationMachine(
+            {
+                "everything_ready": self._everything_ready,
+                "armed_and_ready": lambda: self.conduct.armed() and self._everything_ready(),
+                "reason_given": lambda: bool(self._detail.get("reason")),
+                "processing_done": self.conduct.processing_done,
+            }
+        )
+
+    # --- any thread ----------------------------------------------------------------------------------
+
+    def submit(self, trigger: Trigger, **detail: Any) -> None:
+        """Ask for a transition; the answer is seen in the snapshot and the journal."""
+        if trigger not in _FROM_PEOPLE:
+            raise ValueError(
+                f"{trigger} comes from the hardware; people submit {', '.join(sorted(_FROM_PEOPLE))}"
+            )
+        self._inbox.put(_Event(trigger, detail))
+
+    def confirm_positioning(self, report: PositioningReport) -> None:
+        """Without a camera: the operator's confirmed list."""
+        self._inbox.put(report)
+
+    def abort(self) -> None:
+        """End radiation and preparation at once; any thread, any time, never queued."""
+        self.conduct.epoch += 1
+        try:
+            self.parts.equipment.generator.abort()
+        except DeviceError as error:
+            self._abort_failure = str(error)
+        self._abort_requested.set()
+
+    def processed(self, exposure_uid: str, future: Future[Outcome]) -> None:
+        """The pipeline is done; called from its thread."""
+        self._inbox.put(_Processed(exposure_uid, future))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The station as it was at the last step."""
+        conduct = self.conduct
+        case = conduct.case
+        return Snapshot(
+            self._machine.state,
+            case.job if case else None,
+            case.exposures if case else (),
+            conduct.view,
+            case.outcome if case else None,
+            conduct.finished,
+            conduct.message,
+        )
+
+    # --- the owner's thread --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect the devices and take up what a former run left, disarmed. Raises `DeviceError`."""
+        for device in self._devices():
+            device.connect()
+        serial = self.parts.equipment.detector.info().serial
+        self.conduct.lookout.use_maps(load(self.parts.calibration, serial))
+        try:
+            self.conduct.take_up()
+        except (SpoolError, RuntimeError) as error:
+            self._fault(str(error), traceback.format_exc())
+
+    def close(self) -> None:
+        """Disconnect; nothing stays armed."""
+        for device in self._devices():
+            device.close()
+
+    def run(self, stop: threading.Event, period_s: float = 0.01) -> None:
+        """Step until told to stop."""
+        while not stop.is_set():
+            self.step()
+            self.parts.clock.sleep(period_s)
+
+    def step(self) -> None:
+        """One turn: abort first, then the inbox, the devices, and what the state waits for."""
+        try:
+            if self._abort_requested.is_set():
+                self._abort_requested.clear()
+                self._aborted()
+            while not self._inbox.empty():
+                self._take(self._inbox.get())
+            self.conduct.look(self._machine.state)
+            self.conduct.wait(self._machine.state)
+        except DeviceError as error:
+            self._fault(str(error))
+        except Exception as error:  # noqa: BLE001  top of the owner's thread: becomes FAULT, journalled whole
+            self._fault(f"internal error: {error}", traceback.format_exc())
+        snapshot = self.snapshot
+        for listener in self.listeners:
+            listener(snapshot)
+
+    def fire(self, trigger: Trigger, **detail: Any) -> bool:
+        """Move by the table, journal it, then act. A refusal is journalled and shown."""
+        self._detail = detail
+        conduct, before = self.conduct, self._machine.state
+        shown = {key: value for key, value in detail.items() if isinstance(value, str | int | float)}
+        try:
+            self._machine.fire(trigger)
+        except Refusal as refusal:
+            readiness = conduct.view.readiness
+            findings = [finding.id for finding in readiness.findings] if readiness else []
+            conduct.message = str(refusal)
+            self._record(("refusal", trigger), shown | {"message": str(refusal), "findings": findings})
+            return False
+        conduct.message = str(detail.get("message", ""))
+        self._record(("trigger", trigger), shown | {"from": before})
+        conduct.act(trigger, detail)
+        return True
+
+    def note(self, name: str, **detail: Any) -> None:
+        """A device event for the journal."""
+        self._record(("device", name), detail)
+
+    def _aborted(self) -> None:
+        failure, self._abort_failure = self._abort_failure, ""
+        if self._machine.allows(Trigger.ABORT):
+            self.fire(Trigger.ABORT, message="aborted")
+        if failure:
+            raise CommunicationLost(f"the generator did not confirm an abort: {failure}")
+
+    def _devices(self) -> list[Any]:
+        kinds = self.parts.equipment
+        return [
+            d for d in (kinds.generator, kinds.detector, kinds.io, kinds.camera, kinds.dap) if d is not None
+        ]
+
+    def _take(self, event: _Event | PositioningReport | _Processed) -> None:
+        if isinstance(event, PositioningReport):
+            self.conduct.lookout.confirm(event)
+            self.note("positioning-confirmed", by=event.confirmed_by)
+        elif isinstance(event, _Processed):
+            exposure = self.conduct.case.exposure if self.conduct.case else None
+            if exposure and exposure.uid == event.exposure_uid and self._machine.allows(Trigger.PROCESSED):
+                self.conduct.processed(event.future.result())
+                self.fire(Trigger.PROCESSED)
+        else:
+            self.fire(event.trigger, **event.detail)
+
+    def _everything_ready(self) -> bool:
+        self.conduct.look(self._machine.state)
+        return self.conduct.everything_ready()
+
+    def _fault(self, message: str, trace: str = "") -> None:
+        conduct = self.conduct
+        try:
+            self.parts.equipment.generator.abort()
+            conduct.disarm()
+        except DeviceError as error:
+            message = f"{message}; the abort was not confirmed: {error}"
+        if self._machine.state is not State.FAULT:
+            self.fire(Trigger.FAULT, message=message, trace=trace)
+        conduct.message = message
+
+    def _record(self, entry: tuple[str, str], detail: Mapping[str, Any]) -> None:
+        case = self.conduct.case
+        exam = case.job.exam.uid if case else None
+        self.parts.journal.record(entry, self._machine.state, self.parts.clock.wall(), exam, dict(detail))

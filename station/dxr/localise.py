@@ -1,0 +1,112 @@
+"""Where the hand lies in a radiograph: a small image of it, and the hand's outline in that.
+
+Assumes
+    One hand on a background that is darker than soft tissue after conversion to attenuation (bone bright).
+    The background may be natural, saturated or masked.
+Tolerates
+    Film borders, markers, wedges and collimator blades, as long as they do not overlap the fingers; a
+    background that rises slowly; any polarity that `Frame.signal` states rightly.
+Method
+    Area-average to about 420 pixels height, take the logarithm if the signal is dose, and try thresholds from
+    just above the background upwards. The threshold is right if what it cuts out is a hand: the middle one of
+    all that give the most complete hand is taken.
+Meaning
+    `scale` turns small pixels into frame pixels: frame = (small + 0.5)·scale − 0.5, for row and column alike.
+Known failures
+    A background ramp as high as soft tissue; two hands that overlap.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from station.dxr.hand import Hand, find_hand
+from station.frame import Frame, Signal
+from station.result import Reason
+
+Image = npt.NDArray[np.float32]
+
+_HEIGHT_PX = 420
+_LEVELS = (0.04, 0.06, 0.08, 0.11, 0.14, 0.18, 0.22, 0.27, 0.33, 0.40, 0.47)  # of the range background-bone
+_BORDER_COVERED = 0.45  # of an image edge: no forearm covers that much, film borders do
+_BORDER_FADED = 0.12  # a border stripe ends where less of the line is covered
+_BORDER_DEPTH = 0.06  # of the image
+_BLADE_ATTENUATION = 4.0  # −ln(dose/open field) beyond any hand: behind collimator blades or lead (derived)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The hand in a small image."""
+
+    image: Image  # attenuation, bone bright
+    hand: Hand
+    scale: float  # frame pixels per small pixel
+
+    def to_frame_px(self, small_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Small image coordinates to frame coordinates."""
+        return (small_px + 0.5) * self.scale - 0.5
+
+
+def locate(frame: Frame) -> Located | Reason:
+    """Find the hand in a radiograph.
+
+    Returns
+    -------
+    Located or Reason
+        The reasons of `find_hand`, or `no-contrast` for an empty image.
+    """
+    image, usable, scale = _reduced(frame)
+    low, high = np.percentile(image[usable], (1, 99)) if usable.any() else (0.0, 0.0)
+    if not high > low:
+        return Reason("no-contrast", "the image is uniform", "Check that an exposure was made and read out.")
+    # float32 noise of the percentiles must not decide about masked zeros
+    masks = [(image > low + level * (high - low)) & usable for level in _LEVELS]
+    found = [find_hand(_without_film_border(mask)) for mask in masks]
+    hands = [hand for hand in found if isinstance(hand, Hand)]
+    if not hands:
+        reasons = [reason for reason in found if isinstance(reason, Reason)]
+        commonest = Counter(reason.id for reason in reasons).most_common(1)[0][0]
+        return next(reason for reason in reasons if reason.id == commonest)
+    complete = max(len(hand.fingers) for hand in hands)
+    best = [hand for hand in hands if len(hand.fingers) == complete]
+    return Located(image, best[len(best) // 2], scale)
+
+
+def attenuation(pixels: npt.NDArray[np.generic], signal: Signal) -> Image:
+    """Attenuation in arbitrary units, bone bright; dose becomes −ln(dose), with dose below 1 taken as 1."""
+    values = pixels.astype(np.float32)
+    if signal is Signal.ATTENUATION:
+        return values
+    return -np.log(np.maximum(values, np.float32(1)))
+
+
+def _without_film_border(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Clear a bright stripe along an edge of the image, which would join fingers that come near it."""
+    cleared = mask.copy()
+    for turns in range(4):
+        view = np.rot90(cleared, turns)
+        covered = view[: max(int(_BORDER_DEPTH * len(view)), 1)].mean(axis=1)
+        if covered[0] > _BORDER_COVERED:
+            thin = covered < _BORDER_FADED
+            view[: int(thin.argmax()) + 1 if thin.any() else len(covered)] = False
+    return cleared
+
+
+def _reduced(frame: Frame) -> tuple[Image, npt.NDArray[np.bool_], float]:
+    """Small attenuation image, where it is usable, and frame pixels per small pixel."""
+    rows, columns = frame.shape
+    scale = max(max(rows, columns) / _HEIGHT_PX, 1.0)
+    size = (max(round(columns / scale), 1), max(round(rows / scale), 1))
+    pixels = frame.pixels
+    if pixels.dtype.str[1:] not in {"u1", "u2", "f4"}:  # what cv2.resize averages
+        pixels = pixels.astype(np.float32)
+    small = attenuation(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), frame.signal)
+    usable = np.isfinite(small)
+    if frame.signal is Signal.DOSE:
+        open_field = np.percentile(small, 2)
+        blades = (small > open_field + _BLADE_ATTENUATION).astype(np.uint8)
+        usable &= cv2.dilate(blades, np.ones((3, 3), np.uint8)) == 0
+    return small, usable, scale

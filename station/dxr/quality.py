@@ -1,0 +1,247 @@
+"""Gates of the DXR analysis: each may refuse, with what was found, the limit and what to do.
+
+Assumes
+    Profiles by `radiogrammetry.measure`, walls by `edges.find_walls`.
+Tolerates
+    Unknown scale: limits in mm apply only where a scale is known.
+Method
+    One small function per gate, pure; a gate returns a Reason or None. A gate on one bone drops that bone, a
+    gate on the frame or the hand refuses the image.
+Meaning
+    A refusal is an answer: no number is better than a number from the wrong edge.
+Known failures
+    A gate sees what breaks the anatomy of a shaft; a smooth wrong edge (for instance a cast) can pass.
+"""
+
+import numpy as np
+
+from station.dxr.edges import Walls
+from station.dxr.localise import Located
+from station.dxr.metacarpals import Shaft
+from station.dxr.radiogrammetry import Profile
+from station.frame import Frame, Signal, Stage
+from station.result import Reason
+
+# Limits without a place in the protocol. "derived": from dxr.md or the hands in shared/data.
+_MIN_WIDTH_PX = 25.0  # fewer pixels across a shaft cannot resolve its walls; 0.2 mm pixels on 5 mm (derived)
+_WALL_SHARE = (0.07, 0.47)  # T/W of living metacarpals (derived)
+_WIDTH_MM = (4.0, 13.0)  # W of metacarpals 2-4, child to large man (derived)
+_MAX_WALL_RATIO = 3.0  # radial to ulnar wall; BLSA: about 1.1 (derived)
+_MAX_WIDTH_RATIO = 1.9  # widest to narrowest of the three bones (derived)
+_MIN_CONTRAST = 2.0  # endosteal edge steepness over its noise (derived)
+_MAX_SATURATED = 0.02  # of the region's pixels, dose image: where the detector clips, bone is lost (derived)
+_MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clipped canal does not (derived)
+_MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
+_MIN_FLARE = 1.0  # a metacarpal widens from its narrowest part to base and head (derived)
+_MAX_ANISOTROPY = 0.01
+
+
+def frame_reason(frame: Frame, warn_mm: float, limit_mm: float) -> tuple[Reason | None, Reason | None]:
+    """Refusal and note about the frame itself."""
+    if frame.stage is Stage.RAW:
+        return Reason(
+            "uncorrected-frame", "a raw frame is not analysed", "Correct offset, gain and defects first."
+        ), None
+    if frame.spacing_mm is None:
+        return None, None
+    row, column = frame.spacing_mm
+    if abs(row / column - 1) > _MAX_ANISOTROPY:
+        message = f"pixels are not square ({row:g} × {column:g} mm)"
+        return Reason("pixels-not-square", message, "Resample to square pixels.", row / column, 1.0), None
+    pitch = max(row, column)
+    if not frame.scale_known:
+        return None, None
+    if pitch > limit_mm:
+        message = f"pixel pitch {pitch:g} mm; at most {limit_mm:g} mm resolves the cortex"
+        return Reason("pixel-too-large", message, "Use the full-resolution image.", pitch, limit_mm), None
+    if pitch > warn_mm:
+        message = f"pixel pitch {pitch:g} mm; above {warn_mm:g} mm the cortex is resolved poorly"
+        return None, Reason("pixel-coarse", message, "Prefer the full-resolution image.", pitch, warn_mm)
+    return None, None
+
+
+def cut_reason(located: Located, shafts: dict[int, Shaft]) -> Reason | None:
+    """Metacarpals 2-4 must lie inside the image and inside the hand that is visible in it."""
+    rows, columns = located.hand.mask.shape
+    for number in (2, 3, 4):
+        for end in (shafts[number].base_px, shafts[number].head_px):
+            row, column = np.rint((np.asarray(end) + 0.5) / located.scale - 0.5).astype(int)
+            if not (0 <= row < rows and 0 <= column < columns and located.hand.mask[row, column]):
+                return Reason(
+                    "metacarpal-cut",
+                    f"metacarpal {number} is cut by the image or the field",
+                    "Centre the hand on the third metacarpal and open the field to the wrist.",
+                    number,
+                )
+    return None
+
+
+def bone_reason(walls: Walls, profile: Profile, mm_per_px: float | None, min_valid: float) -> Reason | None:
+    """The first gate that one bone fails."""
+    checks = (
+        _resolution(profile),
+        _saturation(walls, profile),
+        _valid(profile, min_valid),
+        _contrast(profile),
+        _anatomy(profile, mm_per_px),
+        _shape(walls, profile),
+    )
+    return next((reason for reason in checks if reason is not None), None)
+
+
+def exposure_reason(frame: Frame, walls: Walls, profile: Profile) -> Reason | None:
+    """Signal to noise of single pixels under the bone of a dose image."""
+    if frame.signal is not Signal.DOSE:
+        return None
+    canal = _canal(walls, profile)
+    rest = canal - np.median(canal, axis=1, keepdims=True)
+    # second differences along the bone leave noise only; 6 is the sum of squares of (1, -2, 1)
+    noise = 1.4826 * float(np.median(np.abs(np.diff(rest, 2, axis=0)))) / np.sqrt(6)
+    snr = 1 / max(noise, 1e-6)
+    if snr >= _MIN_SNR:
+        return None
+    return Reason(
+        "underexposed",
+        f"the image is too noisy under metacarpal {profile.number} (signal to noise {snr:.1f})",
+        "Check the technique for the hand size and that the field is open.",
+        snr,
+        _MIN_SNR,
+    )
+
+
+def together_reason(walls: dict[int, Walls], profiles: dict[int, Profile]) -> Reason | None:
+    """Bones must be alike in width and must not overlap in the regions measured."""
+    widths = [profile.w_px for profile in profiles.values()]
+    ratio = max(widths) / min(widths)
+    if ratio > _MAX_WIDTH_RATIO:
+        return Reason(
+            "metacarpals-inconsistent",
+            "the shafts found differ in width beyond anatomy",
+            "Check that the hand lies flat, palm down.",
+            ratio,
+            _MAX_WIDTH_RATIO,
+        )
+    for left, right in ((2, 3), (3, 4)):
+        if left in walls and right in walls and _overlap(walls[left], profiles[left], walls[right]):
+            return Reason(
+                "bones-overlap",
+                f"metacarpals {left} and {right} overlap where they are measured",
+                "Lay the hand flat, palm down, without rotating it.",
+            )
+    return None
+
+
+def _resolution(profile: Profile) -> Reason | None:
+    if profile.w_px >= _MIN_WIDTH_PX:
+        return None
+    return Reason(
+        "resolution-too-low",
+        f"metacarpal {profile.number} is {profile.w_px:.0f} pixels wide; its walls are not resolved",
+        "Use the full-resolution image.",
+        profile.w_px,
+        _MIN_WIDTH_PX,
+    )
+
+
+def _saturation(walls: Walls, profile: Profile) -> Reason | None:
+    rows, columns = _region(walls, profile)
+    top = walls.strip.ceiling
+    share = 0.0 if top is None else float((walls.strip.raw[rows][:, columns] >= top - 0.5).mean())
+    limit = _MAX_SATURATED if walls.strip.signal is Signal.DOSE else _MAX_CLIPPED
+    if share <= limit:
+        return None
+    return Reason(
+        "saturated",
+        f"{share:.0%} of the pixels of metacarpal {profile.number} are clipped",
+        "Lower the exposure, or export the image without clipping.",
+        share,
+        limit,
+    )
+
+
+def _valid(profile: Profile, minimum: float) -> Reason | None:
+    if profile.valid_fraction >= minimum:
+        return None
+    return Reason(
+        "too-few-valid-profiles",
+        f"only {profile.valid_fraction:.0%} of the profiles of metacarpal {profile.number} show four clear edges",
+        "Look for motion, rings, casts or a rotated hand; repeat only if the cause can be removed.",
+        profile.valid_fraction,
+        minimum,
+    )
+
+
+def _contrast(profile: Profile) -> Reason | None:
+    if profile.contrast >= _MIN_CONTRAST:
+        return None
+    return Reason(
+        "no-endosteal-edge",
+        f"the inner edge of metacarpal {profile.number} does not stand out from its surroundings",
+        "Check exposure and focus; without a visible canal the bone cannot be measured.",
+        profile.contrast,
+        _MIN_CONTRAST,
+    )
+
+
+def _anatomy(profile: Profile, mm_per_px: float | None) -> Reason | None:
+    share = profile.t_px / profile.w_px
+    if not _WALL_SHARE[0] <= share <= _WALL_SHARE[1]:
+        limit = _WALL_SHARE[0] if share < _WALL_SHARE[0] else _WALL_SHARE[1]
+        message = f"the wall of metacarpal {profile.number} is {share:.2f} of its width, beyond anatomy"
+        return Reason("wall-implausible", message, "Look at the edges drawn on the image.", share, limit)
+    thin, thick = sorted(profile.walls_px)
+    if thick > _MAX_WALL_RATIO * max(thin, 1e-6):
+        message = f"the two walls of metacarpal {profile.number} differ beyond anatomy"
+        remedy = "Lay the hand flat, palm down; look for overlying structures."
+        return Reason("walls-unequal", message, remedy, thick / max(thin, 1e-6), _MAX_WALL_RATIO)
+    width_mm = None if mm_per_px is None else profile.w_px * mm_per_px
+    if width_mm is not None and not _WIDTH_MM[0] <= width_mm <= _WIDTH_MM[1]:
+        limit = _WIDTH_MM[0] if width_mm < _WIDTH_MM[0] else _WIDTH_MM[1]
+        message = (
+            f"metacarpal {profile.number} would be {width_mm:.1f} mm wide: the pixel spacing cannot be right"
+        )
+        return Reason("width-implausible", message, "Check the pixel spacing of this image.", width_mm, limit)
+    return None
+
+
+def _shape(walls: Walls, profile: Profile) -> Reason | None:
+    s, length = walls.strip.along_px, walls.strip.length_px
+    width = walls.width_px
+    waist = float(np.median(width[(s >= profile.roi_px[0]) & (s <= profile.roi_px[1])]))
+    flare = min(float(np.median(width[s < 0.16 * length])), float(np.median(width[s > 0.8 * length]))) / waist
+    if flare >= _MIN_FLARE:
+        return None
+    return Reason(
+        "not-a-metacarpal",
+        f"what should be metacarpal {profile.number} does not widen to its ends as a metacarpal does",
+        "Check that the hand lies flat, palm down, and is not cut.",
+        flare,
+        _MIN_FLARE,
+    )
+
+
+def _region(walls: Walls, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
+    s, x = walls.strip.along_px, walls.strip.across_px
+    rows = (s >= profile.roi_px[0]) & (s <= profile.roi_px[1])
+    return rows, np.abs(x) <= profile.w_px / 2
+
+
+def _canal(walls: Walls, profile: Profile) -> np.ndarray:
+    rows, _ = _region(walls, profile)
+    half = max((profile.w_px - 2 * profile.t_px) / 4, 2.0)
+    return walls.strip.values[rows][:, np.abs(walls.strip.across_px) <= half]
+
+
+def _overlap(left: Walls, profile: Profile, right: Walls) -> bool:
+    """Whether the left bone's outline in its region enters the right bone's outline."""
+    s = left.strip.along_px
+    rows = (s >= profile.roi_px[0]) & (s <= profile.roi_px[1])
+    for edge in left.outer:
+        offset = left.strip.to_frame_px(s[rows], edge[rows]) - right.strip.origin_px
+        along, across = offset @ right.strip.along, offset @ right.strip.across
+        other = right.strip.along_px
+        low, high = (np.interp(along, other, side) for side in right.outer)
+        within = (along > other[0]) & (along < other[-1])
+        if bool((within & (across > low + 1) & (across < high - 1)).mean() > 0.1):
+            return True
+    return False

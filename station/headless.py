@@ -1,0 +1,159 @@
+"""One exam without a screen: order in, JSON summary out, with the exit code that says how it went."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from station.calibrate import calibrate
+from station.case import Job
+from station.controller import Controller, Snapshot
+from station.devices import Technique
+from station.exam import Exam, WorklistItem, new_uid
+from station.imaging.calibration import CalibrationRejected
+from station.operate import Operator, Progress, Stuck
+from station.readiness import Finding
+from station.result import Reason, Refused
+from station.states import State, Trigger
+from station.summary import exposure_json, refusal, summary
+
+DONE, USAGE, REFUSED, FAULT, NETWORK = 0, 2, 3, 4, 5
+
+_RECOVERY_S = 60.0
+_USAGE_FINDINGS = ("calibration-", "technique-")
+_FAULT_FINDINGS = ("generator-", "detector-", "room-", "tube-", "door-", "emergency-", "disk-", "camera-")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The JSON contract and the exit code."""
+
+    json: dict[str, Any]
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to expose: the worklist row, the hand's size, and a technique if not the protocol's."""
+
+    item: WorklistItem
+    hand_size: str
+    technique: Technique | None = None
+
+
+def run_exam(controller: Controller, order: Order, progress: Progress) -> Report:
+    """Finish what a former run left, calibrate if the room says so, then make the exam."""
+    operator = Operator(controller, progress)
+    try:
+        controller.start()
+        finish_left_over(operator)
+        missing = controller.conduct.lookout.maps is None
+        if missing and controller.parts.room.calibration.at_start_if_missing:
+            progress("calibrating")
+            calibrate(operator)
+        operator.expose(_job(controller, order))
+        return _review(operator)
+    except Stuck as stuck:
+        return _stuck(controller, stuck, order.item)
+    except CalibrationRejected as rejected:
+        return Report(refusal(_source(controller), order.item.side, [rejected.reason]), FAULT)
+    finally:
+        controller.close()
+
+
+def run_calibration(controller: Controller, progress: Progress) -> Report:
+    """Make new maps."""
+    operator = Operator(controller, progress)
+    try:
+        controller.start()
+        finish_left_over(operator)
+        maps = calibrate(operator)
+    except (Stuck, CalibrationRejected) as error:
+        return Report({"status": "refused", "message": str(error)}, FAULT)
+    finally:
+        controller.close()
+    message = (
+        f"panel {maps.serial} calibrated: {int(maps.defects.sum())} defects, {maps.lsb_per_ugy:.0f} LSB/µGy"
+    )
+    return Report({"status": "done", "message": message, "sha256": maps.sha256}, DONE)
+
+
+def recover(controller: Controller, progress: Progress) -> list[Report]:
+    """Finish the exams a former run left, and nothing else."""
+    operator = Operator(controller, progress)
+    try:
+        controller.start()
+        return finish_left_over(operator)
+    finally:
+        controller.close()
+
+
+def finish_left_over(operator: Operator) -> list[Report]:
+    """Bring a station that came up with an unfinished exam to standby. Raises `Stuck`."""
+    reports: list[Report] = []
+    while operator.controller.snapshot.state is not State.STANDBY:
+        operator.say("finishing the exam of a former run")
+        reports.append(_review(operator))
+    return reports
+
+
+def _job(controller: Controller, order: Order) -> Job:
+    protocol = controller.parts.setting.protocol
+    exam = Exam(new_uid(), order.item, protocol.id, controller.parts.clock.wall(), order.hand_size)
+    return Job(exam, order.technique or protocol.technique(order.hand_size))
+
+
+def _review(operator: Operator) -> Report:
+    """From a frame, or from waiting for one, to the accepted exam."""
+    controller = operator.controller
+    if controller.snapshot.state is State.EXPOSED_NO_IMAGE:
+        operator.say("no frame arrived: looking into the detector's memory")
+    operator.wait(lambda s: s.state is State.REVIEW, "the frame", _RECOVERY_S)
+    reviewed = operator.wait(lambda s: s.outcome is not None, "the analysis", _RECOVERY_S)
+    controller.submit(Trigger.ACCEPT, by="headless")
+    done = operator.wait(lambda s: s.state is not State.REVIEW, "acceptance", _RECOVERY_S)
+    return _report(reviewed, done)
+
+
+def _report(reviewed: Snapshot, done: Snapshot) -> Report:
+    outcome, job = reviewed.outcome, reviewed.job
+    if outcome is None or job is None:
+        raise RuntimeError("nothing was reviewed")
+    finished = done.finished
+    code = finished.charge.code if finished else None
+    objects = [str(path) for path in finished.objects] if finished else []
+    json = summary(
+        outcome.result,
+        outcome.processing.source,
+        code,
+        job.exam.item.side,
+        outcome.timings_ms,
+        exposure_json(reviewed.exposures, outcome),
+        objects,
+    )
+    return Report(json, REFUSED if isinstance(outcome.result, Refused) else DONE)
+
+
+def _stuck(controller: Controller, stuck: Stuck, item: WorklistItem) -> Report:
+    """Nothing was measured: say why, and leave the station disarmed."""
+    exposure = exposure_json(controller.snapshot.exposures, None)
+    controller.abort()
+    if stuck.state is State.POSITIONING:
+        controller.submit(Trigger.CANCEL_EXAM)
+        controller.step()
+    reasons = [Reason(f.id, f.message, f.remedy) for f in stuck.findings]
+    reasons = reasons or [
+        Reason(f"stuck-in-{stuck.state}".replace("_", "-"), stuck.message, "see the journal, then try again")
+    ]
+    return Report(refusal(_source(controller), item.side, reasons, exposure), _exit_code(stuck.findings))
+
+
+def _exit_code(findings: tuple[Finding, ...]) -> int:
+    ids = [finding.id for finding in findings]
+    if any(i.startswith(_FAULT_FINDINGS) for i in ids) or not ids:
+        return FAULT
+    if any(i.startswith(_USAGE_FINDINGS) for i in ids):
+        return USAGE
+    return REFUSED
+
+
+def _source(controller: Controller) -> str:
+    return controller.parts.equipment.detector.info().serial

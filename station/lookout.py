@@ -1,0 +1,154 @@
+"""What the station senses: devices, room, camera and disk, and the readiness that follows from them."""
+
+from dataclasses import dataclass
+
+from station.case import Job
+from station.config import Equipment, RoomFile
+from station.devices import (
+    Clock,
+    DetectorStatus,
+    DeviceError,
+    GeneratorState,
+    GeneratorStatus,
+    RoomInputs,
+    Technique,
+)
+from station.exam import Purpose, Side
+from station.imaging.calibration import Maps, check
+from station.positioning import PositioningReport, Watch
+from station.protocols import Protocol
+from station.readiness import Facts, Readiness, evaluate
+from station.result import Reason
+from station.spool import Spool
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look around."""
+
+    at: float
+    generator: GeneratorStatus | None
+    detector: DetectorStatus | None
+    inputs: RoomInputs | None
+    positioning: PositioningReport | None
+    read_back: Technique | None
+    readiness: Readiness | None  # None while nothing is to be exposed
+
+
+class Lookout:
+    """Reads everything without blocking; a device that raises is one that does not answer."""
+
+    def __init__(
+        self, room: RoomFile, equipment: Equipment, clock: Clock, protocol: Protocol, spool: Spool
+    ) -> None:
+        self._room, self._equipment, self._clock = room, equipment, clock
+        self._protocol, self._spool = protocol, spool
+        self._job: Job | None = None
+        self._watch: Watch | None = None
+        self._positioning: PositioningReport | None = None
+        self._read_back: Technique | None = None
+        self._refusal: str | None = None
+        self._calibration: Reason | None = None
+        self.maps: Maps | Reason | None = None  # as `load` gave them
+
+    def use_maps(self, maps: Maps | Reason | None) -> None:
+        """Take calibration maps into use."""
+        self.maps = maps
+
+    def attend_to(self, job: Job | None) -> None:
+        """Forget positioning and technique: they must be seen anew for every exposure."""
+        self._job = job
+        patient = job is not None and job.exam.purpose is Purpose.PATIENT
+        self._watch = Watch(self._protocol) if patient and self._equipment.camera else None
+        self._positioning, self._read_back, self._refusal = None, None, None
+
+    def confirm(self, report: PositioningReport) -> None:
+        """The operator's list, in rooms without a camera."""
+        if self._equipment.camera is None:
+            self._positioning = report
+
+    def load_technique(self) -> None:
+        """Set the technique once the generator is in standby; a refusal becomes a finding in its words."""
+        if self._job is None or self._read_back is not None or self._refusal is not None:
+            return
+        status = self._generator()
+        if status is None or status.state is not GeneratorState.STANDBY:
+            return
+        try:
+            self._read_back = self._equipment.generator.load(self._job.technique)
+        except DeviceError as error:
+            self._refusal = str(error)
+
+    def look(self, *, underway: bool) -> View:
+        """Read all devices and evaluate readiness."""
+        generator, detector, inputs = self._generator(), self._detector(), self._inputs()
+        now = self._clock.now()
+        self._see(now)
+        readiness = None
+        if self._job is not None:
+            readiness = evaluate(self._facts(self._job, generator, detector, inputs, underway=underway))
+        return View(now, generator, detector, inputs, self._positioning, self._read_back, readiness)
+
+    def _generator(self) -> GeneratorStatus | None:
+        try:
+            return self._equipment.generator.status()
+        except DeviceError:
+            return None
+
+    def _detector(self) -> DetectorStatus | None:
+        try:
+            return self._equipment.detector.status()
+        except DeviceError:
+            return None
+
+    def _inputs(self) -> RoomInputs | None:
+        try:
+            return self._equipment.io.inputs()
+        except DeviceError:
+            return None
+
+    def _see(self, now: float) -> None:
+        camera = self._equipment.camera
+        if camera is None or self._watch is None or self._job is None:
+            return
+        try:
+            view = camera.view()
+        except DeviceError:
+            view = None
+        self._positioning = self._watch.see(view, self._job.exam.item.side, now)
+
+    def calibration_problem(self) -> Reason | None:
+        """Why the maps must not be used; None when they are valid."""
+        info = self._equipment.detector.info()
+        shape = (info.rows, info.columns)
+        return check(self.maps, info.serial, shape, self._clock.wall(), self._room.calibration.max_age_days)
+
+    def _facts(
+        self,
+        job: Job,
+        generator: GeneratorStatus | None,
+        detector: DetectorStatus | None,
+        inputs: RoomInputs | None,
+        *,
+        underway: bool,
+    ) -> Facts:
+        info = self._equipment.detector.info()
+        side: Side | None = job.exam.item.side if job.exam.purpose is Purpose.PATIENT else None
+        return Facts(
+            now=self._clock.now(),
+            purpose=job.exam.purpose,
+            limits=self._room.limits,
+            technique_limits=self._protocol.technique_limits,
+            generator=generator,
+            detector=detector,
+            inputs=inputs,
+            technique=job.technique,
+            read_back=self._read_back,
+            technique_refusal=self._refusal,
+            calibration=self.calibration_problem(),
+            positioning=self._positioning,
+            ordered_side=side,
+            free_bytes=self._spool.free_bytes(),
+            frame_bytes=2 * info.rows * info.columns,
+            underway=underway,
+        )

@@ -1,0 +1,196 @@
+"""Exam folders on disk: the raw frame first, and everything by fsync, rename, fsync of the folder.
+
+::
+
+    <spool>/<exam-uid>/exam.json                order, patient, protocol; "closed" tells how it ended
+                       exposure-1/exposure.json the irradiation event, written BEFORE the exposure and after
+                                  raw.npy       the frame as the detector gave it, never altered
+                                  result.json   what the analysis said
+                       decision.json            accepted or rejected, by whom
+                       *.dcm                    objects
+
+Names and birth dates are here and nowhere else on disk.
+"""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from station.exam import Exam, Exposure
+from station.frame import Frame, Signal, Stage
+
+_EXAM = TypeAdapter(Exam)
+_EXPOSURE = TypeAdapter(Exposure)
+
+
+class SpoolError(Exception):
+    """The disk did not take or give what it must."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the disk knows of one exam."""
+
+    exam: Exam
+    exposures: tuple[Exposure, ...]
+    closed: str | None  # accepted, cancelled, …; None while it is open
+    decision: dict[str, Any] | None  # of the last exposure
+    acknowledged: tuple[int, ...]  # numbers of exposures without image that a person has documented
+
+
+class Spool:
+    """All exam folders of a station."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def free_bytes(self) -> int:
+        """Space left on the spool's disk."""
+        return shutil.disk_usage(self.root).free
+
+    def folder(self, exam: Exam) -> Path:
+        return self.root / exam.uid
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    def open(self, exam: Exam) -> None:
+        """Make the exam's folder and its exam.json."""
+        self.folder(exam).mkdir(parents=True, exist_ok=True)
+        self._write_json(exam, "exam.json", {"exam": _EXAM.dump_python(exam, mode="json"), "closed": None})
+
+    def close(self, exam: Exam, how: str) -> None:
+        """Record how the exam ended; it is not looked at again on start."""
+        self._write_json(exam, "exam.json", {"exam": _EXAM.dump_python(exam, mode="json"), "closed": how})
+
+    def write_exposure(self, exam: Exam, exposure: Exposure) -> None:
+        """Write or replace the record of one irradiation event."""
+        self._write_json(
+            exam, f"exposure-{exposure.number}/exposure.json", _EXPOSURE.dump_python(exposure, mode="json")
+        )
+
+    def acknowledge(self, exam: Exam, exposure: Exposure, reason: str) -> None:
+        """Document that this exposure has no image and will get none."""
+        self._write_json(exam, f"exposure-{exposure.number}/no-image.json", {"reason": reason})
+
+    def write_raw(self, exam: Exam, exposure: Exposure, frame: Frame) -> Exposure:
+        """Put the raw frame on disk, then mark the exposure as having an image.
+
+        Raises
+        ------
+        SpoolError
+            The disk refused; the frame is still in the detector's memory.
+        """
+        buffer = io.BytesIO()
+        np.save(buffer, frame.pixels, allow_pickle=False)
+        name = f"exposure-{exposure.number}/raw"
+        facts = {
+            "source": frame.source,
+            "signal": frame.signal,
+            "spacing_mm": frame.spacing_mm,
+            "scale_known": frame.scale_known,
+            "acquired_at": frame.acquired_at.isoformat() if frame.acquired_at else None,
+            "saturation": frame.saturation,
+        }
+        try:
+            self._write_json(exam, f"{name}.json", facts)
+            write_durably(self.folder(exam) / f"{name}.npy", buffer.getbuffer())  # this rename is the commit
+        except OSError as error:
+            raise SpoolError(
+                f"raw frame of {exposure.uid} not stored: {error}; free space on {self.root}"
+            ) from error
+        stored = replace(exposure, image=True)
+        self.write_exposure(exam, stored)
+        return stored
+
+    def adopt_raw(self, exam: Exam, exposure: Exposure) -> Exposure:
+        """The exposure marked as having an image, if its frame reached the disk before a crash."""
+        if exposure.image or not (self.folder(exam) / f"exposure-{exposure.number}/raw.npy").is_file():
+            return exposure
+        stored = replace(exposure, image=True)
+        self.write_exposure(exam, stored)
+        return stored
+
+    def write_result(self, exam: Exam, exposure: Exposure, result: dict[str, Any]) -> None:
+        self._write_json(exam, f"exposure-{exposure.number}/result.json", result)
+
+    def write_decision(self, exam: Exam, exposure: Exposure, decision: dict[str, Any]) -> None:
+        """Accepted or rejected: written before anything is made from it."""
+        self._write_json(exam, f"exposure-{exposure.number}/decision.json", decision)
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    def raw(self, exam: Exam, exposure: Exposure) -> Frame:
+        """The raw frame again. Raises `SpoolError` if it is missing or damaged."""
+        path = self.folder(exam) / f"exposure-{exposure.number}" / "raw"
+        try:
+            facts = json.loads(path.with_suffix(".json").read_text())
+            pixels = np.load(path.with_suffix(".npy"), allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise SpoolError(f"{path}.npy cannot be read: {error}") from error
+        return Frame(
+            pixels,
+            Stage.RAW,
+            Signal(facts["signal"]),
+            tuple(facts["spacing_mm"]) if facts["spacing_mm"] else None,
+            facts["source"],
+            scale_known=facts["scale_known"],
+            acquired_at=datetime.fromisoformat(facts["acquired_at"]) if facts["acquired_at"] else None,
+            saturation=facts["saturation"],
+        )
+
+    def unfinished(self) -> Iterator[Record]:
+        """Exams that are not closed, oldest first."""
+        records = (self.record(path.parent) for path in self.root.glob("*/exam.json"))
+        return iter(sorted((r for r in records if r.closed is None), key=lambda r: r.exam.opened_at))
+
+    def record(self, folder: Path) -> Record:
+        """Read one exam folder. Raises `SpoolError` naming the file that is damaged."""
+        try:
+            head = json.loads((folder / "exam.json").read_text())
+            paths = sorted(
+                folder.glob("exposure-*/exposure.json"), key=lambda p: int(p.parent.name.split("-")[1])
+            )
+            exposures = tuple(_EXPOSURE.validate_json(path.read_text()) for path in paths)
+            decision_path = folder / f"exposure-{len(exposures)}" / "decision.json"
+            decision = json.loads(decision_path.read_text()) if decision_path.is_file() else None
+            acknowledged = tuple(
+                e.number for e in exposures if (folder / f"exposure-{e.number}/no-image.json").is_file()
+            )
+            return Record(
+                _EXAM.validate_python(head["exam"]), exposures, head["closed"], decision, acknowledged
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpoolError(
+                f"{folder}: exam record cannot be read ({error}); move the folder aside"
+            ) from error
+
+    def _write_json(self, exam: Exam, name: str, content: Any) -> None:
+        text = json.dumps(content, indent=1)
+        write_durably(self.folder(exam) / name, text.encode())
+
+
+def write_durably(path: Path, content: bytes | memoryview) -> None:
+    """Replace a file so that a loss of power leaves the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,154 @@
+"""The JSON contract of `exam` and `analyse`: extend it, never rename."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from station.exam import Exposure, Side
+from station.imaging.exposure_index import ExposureIndex
+from station.pipeline import Outcome
+from station.protocols import Code
+from station.result import Bone, DxrResult, Measurement, Reason, Refused
+
+
+def summary(  # noqa: PLR0913  the contract's own top level
+    result: DxrResult | Refused,
+    source: str,
+    code: Code | None,
+    side: Side | None,
+    timings_ms: Mapping[str, float],
+    exposure: Mapping[str, Any] | None = None,
+    objects: Iterable[str] = (),
+) -> dict[str, Any]:
+    """One exam or one analysed image."""
+    measured = isinstance(result, DxrResult)
+    reasons = result.notes if measured else result.reasons
+    return {
+        "status": "measured" if measured else "refused",
+        "source": source,
+        "code": code.value if code else None,
+        "side": side or result.side,
+        "scale": result.scale if measured else None,
+        "reasons": [reason_json(reason) for reason in reasons],
+        "dxr": _dxr(result) if measured else None,
+        "exposure": exposure,
+        "timings_ms": {name: round(value, 1) for name, value in timings_ms.items()},
+        "objects": list(objects),
+    }
+
+
+def refusal(
+    source: str, side: Side | None, reasons: Iterable[Reason], exposure: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """An exam that came to no analysis."""
+    return summary(Refused(tuple(reasons), side), source, None, side, {}, exposure)
+
+
+def reason_json(reason: Reason) -> dict[str, Any]:
+    """One reason; value and limit only where there are any."""
+    entry: dict[str, Any] = {"id": reason.id, "message": reason.message, "remedy": reason.remedy}
+    if reason.value is not None:
+        entry["value"] = reason.value
+    if reason.limit is not None:
+        entry["limit"] = reason.limit
+    return entry
+
+
+def exposure_json(exposures: Iterable[Exposure], outcome: Outcome | None) -> dict[str, Any] | None:
+    """Delivered technique, dose and exposure index of the newest exposure, and how many there were."""
+    every = list(exposures)
+    if not every:
+        return None
+    newest = every[-1]
+    entry: dict[str, Any] = {
+        "uid": newest.uid,
+        "number": newest.number,
+        "requested": {
+            "kvp": newest.requested.kvp,
+            "ma": newest.requested.ma,
+            "ms": newest.requested.ms,
+            "mas": newest.requested.mas,
+        },
+        "delivered": None,
+        "dap_ugym2": newest.dap_ugym2,
+        "image": newest.image,
+        "recovered": newest.recovered,
+        "ei": None,
+        "ei_target": None,
+        "di": None,
+    }
+    if newest.delivered:
+        delivered = newest.delivered
+        entry["delivered"] = {
+            "kvp": delivered.kvp,
+            "ma": delivered.ma,
+            "ms": delivered.ms,
+            "mas": delivered.mas,
+            "end": str(delivered.end),
+        }
+    if outcome and isinstance(outcome.exposure_index, ExposureIndex):
+        index = outcome.exposure_index
+        entry |= {"ei": round(index.ei, 1), "ei_target": index.target, "di": round(index.di, 2)}
+    return entry
+
+
+def _dxr(result: DxrResult) -> dict[str, Any]:
+    return {
+        "bmd_g_cm2": _value(result.bmd_g_cm2),
+        "bmd_u95": result.bmd_g_cm2.u95 if result.bmd_g_cm2 else None,
+        "vpa_cm": _value(result.vpa_cm),
+        "mci": result.mci.value,
+        "mci_u95": result.mci.u95,
+        "t_mm": _value(result.t_mm),
+        "t_u95": result.t_mm.u95 if result.t_mm else None,
+        "w_mm": _value(result.w_mm),
+        "w_u95": result.w_mm.u95 if result.w_mm else None,
+        "porosity": result.porosity,
+        "porosity_measured": result.porosity_measured,
+        "t_score": result.t_score,
+        "z_score": result.z_score,
+        "reference": result.reference,
+        "algorithm": result.algorithm,
+        "bones": {str(bone.number): _bone(bone) for bone in result.bones},
+    }
+
+
+def _bone(bone: Bone) -> dict[str, Any]:
+    return {
+        "t_mm": _value(bone.t_mm),
+        "w_mm": _value(bone.w_mm),
+        "mci": bone.mci.value,
+        "valid_fraction": bone.valid_fraction,
+        "axis_px": [list(point) for point in bone.axis_px],
+        "roi_px": [list(point) for point in bone.roi_px],
+    }
+
+
+def _value(measurement: Measurement | None) -> float | None:
+    return measurement.value if measurement else None
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """The same for a person's eyes, about ten lines."""
+    lines = [f"{report['status'].upper()}  code {report['code'] or 'none'}  side {report['side'] or '?'}"]
+    dxr = report["dxr"]
+    if dxr:
+        lines[0] += f"  scale {report['scale']}"
+        if dxr["bmd_g_cm2"] is not None:
+            lines.append(f"  DXR-BMD estimate {dxr['bmd_g_cm2']:.3f} ± {dxr['bmd_u95']:.3f} g/cm² (95 %)")
+        if dxr["t_score"] is not None:
+            z = f", Z {dxr['z_score']:+.1f}" if dxr["z_score"] is not None else ""
+            lines.append(f"  T {dxr['t_score']:+.1f}{z}  against {dxr['reference']}; not a WHO diagnosis")
+        lines.append(f"  MCI (2T/W) {dxr['mci']:.3f}")
+        for number, bone in dxr["bones"].items():
+            size = f"T {bone['t_mm']:.2f} mm, W {bone['w_mm']:.2f} mm, " if bone["t_mm"] is not None else ""
+            lines.append(
+                f"  metacarpal {number}: {size}MCI {bone['mci']:.3f}, {bone['valid_fraction']:.0%} valid"
+            )
+    exposure = report["exposure"]
+    if exposure and exposure["delivered"]:
+        given = exposure["delivered"]
+        index = f", EI {exposure['ei']:.0f} (DI {exposure['di']:+.1f})" if exposure["ei"] is not None else ""
+        lines.append(f"  delivered {given['kvp']:.1f} kV {given['mas']:.2f} mAs, {given['end']}{index}")
+    lines += [f"  {reason['id']}: {reason['message']} → {reason['remedy']}" for reason in report["reasons"]]
+    lines += [f"  {path}" for path in report["objects"]]
+    return "\n".join(lines)
