@@ -22,9 +22,10 @@ from station.devices import CameraView, Room
 _FRAMES_PER_S = 10
 _MM_PER_PX = 0.75
 _ROWS, _COLUMNS = 560, 480  # 420 x 360 mm
-_TABLE_BGR, _PANEL_BGR = (92, 88, 84), (46, 43, 42)
-_SKIN_BGR = (118, 146, 200)
-_AMBIENT, _LIT = 0.55, 1.05  # light outside and inside the light field
+_TABLE_BGR, _PANEL_BGR = (92, 88, 84), (56, 53, 52)
+_SKIN_BGR = (108, 134, 184)
+_AMBIENT = 0.5  # room light
+_FIELD_BGR = (0.62, 0.72, 0.78)  # light the collimator's lamp adds, warmer than the room's
 _FIELD_EDGE_PX = 1.2  # blur of the light field's edge
 _ROUNDING_PX = 11.0  # fingers look round: skin darkens that far towards its outline
 _NOISE = 2.5  # rms, grey levels
@@ -54,6 +55,7 @@ class SimulatedCamera:
         self._hand: _Hand | None = None
         self._connected_s: float | None = None
         self._newest: tuple[int, CameraView] | None = None
+        self._clean: tuple[Any, npt.NDArray[np.int16]] | None = None  # the last picture without noise
 
     def connect(self) -> None:
         with self._world.synced() as now_s:
@@ -62,7 +64,7 @@ class SimulatedCamera:
         mask = scene.silhouette(Panel(_ROWS, _COLUMNS, _MM_PER_PX))
         if self._world.settings.second_hand:
             mask = mask | _beside(mask)
-        self._hand = _lit_hand(mask)
+        self._hand, self._clean = _lit_hand(mask), None
 
     def close(self) -> None:
         self._connected_s, self._newest = None, None
@@ -78,9 +80,11 @@ class SimulatedCamera:
             return None
         if newest and (frozen or newest[0] == number):
             return newest[1]
-        moved = _moved(hand, *self._tremor_px(at_s)) if present else None
-        pixels = _picture(moved, self._panel_mm, field_mm)
-        pixels = cv2.add(pixels, self._noise_of(number), dtype=cv2.CV_8U)
+        seen = (self._tremor_px(at_s) if present else None, field_mm)
+        if self._clean is None or self._clean[0] != seen:
+            moved = _moved(hand, *seen[0]) if seen[0] else None
+            self._clean = (seen, _picture(moved, self._panel_mm, field_mm).astype(np.int16))
+        pixels = cv2.add(self._clean[1], self._noise_of(number), dtype=cv2.CV_8U)
         view = CameraView(
             np.asarray(pixels, np.uint8), at_s, _MM_PER_PX, _corner_px(self._panel_mm), self._panel_mm
         )
@@ -127,7 +131,8 @@ def _picture(hand: _Hand | None, panel_mm: tuple[float, float], field_mm: tuple[
     field = cv2.GaussianBlur(_rectangle(field_mm), (0, 0), _FIELD_EDGE_PX)
     if hand is not None:
         surface = surface * (1 - hand.cover) + hand.skin
-    return np.asarray(surface * (_AMBIENT + (_LIT - _AMBIENT) * field)[..., None], np.float32)
+    light = _AMBIENT + field[..., None] * np.array(_FIELD_BGR, np.float32)
+    return np.asarray(surface * light, np.float32)
 
 
 def _lit_hand(mask: npt.NDArray[np.bool_]) -> _Hand:

@@ -18,6 +18,7 @@ Known failures
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -75,9 +76,18 @@ class HandPhantom:
         self.spec = spec or HandSpec()
         self.pose = pose or Pose()
         self._bones = anatomy.bones(self.spec, self.pose.spread, self.pose.pronation)
-        self._texture = Texture.made(self.spec.seed)
-        self._carpals = anatomy.carpals(self._texture) * np.float32(self.spec.scale)
-        self._tissue = anatomy.soft_tissue(self.spec, self.pose.spread)
+
+    @cached_property
+    def _texture(self) -> Texture:
+        return Texture.made(self.spec.seed)
+
+    @cached_property
+    def _carpals(self) -> Image:
+        return anatomy.carpals(self._texture) * np.float32(self.spec.scale)
+
+    @cached_property
+    def _tissue(self) -> Image:
+        return anatomy.soft_tissue(self.spec, self.pose.spread)
 
     @property
     def side(self) -> str:
@@ -131,11 +141,13 @@ class HandPhantom:
 
     def _solid_bone(self, panel: Panel, sid_mm: float) -> Image:
         bone = np.zeros((panel.rows, panel.columns), np.float32)
+        step = panel.spacing_mm / _OVERSAMPLING
         for phase, part in enumerate(self._bones):
-            step = panel.spacing_mm / _OVERSAMPLING
-            picture = solid_bone(part.tube, step, self.spec.porosity, self._texture, phase)
-            grid = _grid(step, (-part.tube.half_extent_mm, -part.tube.overhang_mm))
-            _add(bone, picture, self._bone_to_px(part, panel, sid_mm) @ grid)
+            tube, to_px = part.tube, self._bone_to_px(part, panel, sid_mm)
+            half, over = tube.half_extent_mm, tube.overhang_mm
+            if _window(to_px, ((-half, -over), (half, tube.length_mm + over)), bone.shape):
+                picture = solid_bone(tube, step, self.spec.porosity, self._texture, phase)
+                _add(bone, picture, to_px @ _grid(step, (-half, -over)))
         grid = _grid(anatomy.CARPAL_STEP_MM, anatomy.CARPAL_ORIGIN_MM)
         _add(bone, self._carpals, self._hand_to_px(panel, sid_mm, 0.0) @ grid)
         return bone
@@ -210,21 +222,31 @@ def _warped(picture: npt.NDArray[Any], to_px: Affine, size: tuple[int, int], how
     return cv2.warpAffine(picture, to_px[:2], size, flags=how).astype(np.float32, copy=False)
 
 
+def _window(
+    to_px: Affine, box: tuple[tuple[float, float], tuple[float, float]], shape: tuple[int, ...]
+) -> tuple[slice, slice] | None:
+    """Rows and columns of a canvas that an affinely placed box (x, y of two corners) reaches, if any."""
+    (x0, y0), (x1, y1) = box
+    corners = (to_px @ np.array([[x0, x1, x1, x0], [y0, y0, y1, y1], [1, 1, 1, 1]]))[:2]
+    low = np.maximum(np.floor(corners.min(1)).astype(int) - 1, 0)
+    high = np.minimum(np.ceil(corners.max(1)).astype(int) + 2, shape[::-1])
+    if (high <= low).any():
+        return None
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+
+
 def _add(canvas: Image, picture: Image, to_px: Affine) -> None:
     """Add a picture where it lies on the canvas, averaged over each pixel's area."""
     rows, columns = picture.shape
-    corners = to_px @ np.array([[0, columns, columns, 0], [0, 0, rows, rows], [1, 1, 1, 1]])
-    low = np.maximum(np.floor(corners[:2].min(1)).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(corners[:2].max(1)).astype(int) + 2, canvas.shape[::-1])
-    if (high <= low).any():
+    window = _window(to_px, ((0, 0), (columns, rows)), canvas.shape)
+    if window is None:
         return
+    down, across = window
     n = _OVERSAMPLING
-    fine = np.array([[n, 0, n * (0.5 - low[0]) - 0.5], [0, n, n * (0.5 - low[1]) - 0.5], [0, 0, 1]])
-    width, height = (int(v) for v in high - low)
+    fine = np.array([[n, 0, n * (0.5 - across.start) - 0.5], [0, n, n * (0.5 - down.start) - 0.5], [0, 0, 1]])
+    width, height = across.stop - across.start, down.stop - down.start
     drawn = _warped(picture, fine @ to_px, (n * width, n * height), cv2.INTER_LINEAR)
-    canvas[low[1] : high[1], low[0] : high[0]] += cv2.resize(
-        drawn, (width, height), interpolation=cv2.INTER_AREA
-    )
+    canvas[window] += cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _reduced(picture: Image, panel: Panel) -> Image:

@@ -95,7 +95,8 @@ class ReplayedRadiograph:
         outline = _outline(values, bright)
         values = _softened(values.astype(np.float32, copy=False), _KNEE_SHARE * bright)
         if frame.signal is Signal.ATTENUATION:
-            values *= np.float32(-np.log(_BRIGHT_BONE_TRANSMISSION) / bright)
+            # The knee takes three of its widths from every value well above the background.
+            values *= np.float32(-np.log(_BRIGHT_BONE_TRANSMISSION) / (bright * (1 - 3 * _KNEE_SHARE)))
         return cls(values, outline, frame.spacing_mm if frame.scale_known else None, side)
 
     @property

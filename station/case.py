@@ -87,6 +87,7 @@ class Case:
     def processed(self, outcome: Outcome) -> None:
         """Keep the pipeline's result."""
         self.outcome = outcome
+        self._spool.write_result(self.job.exam, self._current(), outcome.result)
 
     def decide(self, decision: dict[str, Any]) -> None:
         """Accepted or rejected, written before anything is made from it."""
@@ -100,6 +101,11 @@ class Case:
         finished = finish(self.job.exam, self._current(), self.outcome, setting, folder)
         self.close("accepted")
         return finished
+
+    def close_calibration(self) -> None:
+        """The frame has gone into the maps; the dose record stays."""
+        self._spool.drop_raw(self.job.exam, self._current())
+        self.close("calibration")
 
     def close(self, how: str) -> None:
         """The exam is over."""

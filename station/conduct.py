@@ -86,7 +86,8 @@ class Conduct:
 
     def look(self, state: State) -> View:
         """Sense everything anew."""
-        self.view = self.lookout.look(underway=state in {State.PREPARING, State.READY})
+        underway = state in {State.PREPARING, State.READY}
+        self.view = self.lookout.look(underway=underway, hand_matters=underway or state is State.POSITIONING)
         return self.view
 
     def act(self, trigger: Trigger, detail: Mapping[str, Any]) -> None:
@@ -223,7 +224,7 @@ class Conduct:
         if case.job.exam.purpose is Purpose.PATIENT:
             self._finish(case)
         else:
-            case.close("calibration")
+            case.close_calibration()
         self._leave()
 
     def _finish(self, case: Case) -> None:

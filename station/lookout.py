@@ -79,11 +79,12 @@ class Lookout:
         except DeviceError as error:
             self._refusal = str(error)
 
-    def look(self, *, underway: bool) -> View:
-        """Read all devices and evaluate readiness."""
+    def look(self, *, underway: bool, hand_matters: bool) -> View:
+        """Read all devices and evaluate readiness; `hand_matters` until radiation begins."""
         generator, detector, inputs = self._generator(), self._detector(), self._inputs()
         now = self._clock.now()
-        self._see(now)
+        if hand_matters:
+            self._see(now)
         readiness = None
         if self._job is not None:
             readiness = evaluate(self._facts(self._job, generator, detector, inputs, underway=underway))
@@ -115,7 +116,8 @@ class Lookout:
             view = camera.view()
         except DeviceError:
             view = None
-        self._positioning = self._watch.see(view, self._job.exam.item.side, now)
+        if view is None or self._positioning is None or view.at != self._positioning.at:
+            self._positioning = self._watch.see(view, self._job.exam.item.side, now)
 
     def calibration_problem(self) -> Reason | None:
         """Why the maps must not be used; None when they are valid."""

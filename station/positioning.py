@@ -13,8 +13,8 @@ Method: redness (R - B) / (R + G + B) above the background of its own zone (insi
     field), smoothed; Otsu's threshold kept within bounds; the outline's geometry is that of
     station.dxr.hand, the same as for the radiograph. Stillness is how long every earlier outline has stayed
     within the limit of the newest one, all but 2 % of its length.
-Meaning: a finding is something to change before exposing; no finding is permission for nothing by itself,
-    it is one fact among those of readiness. What was not seen is a finding, never a pass.
+Meaning: a finding is something to change before exposing. Their absence permits nothing by itself, it is one
+    fact among those of readiness. What was not seen is a finding, never a pass.
 Known failures: gloves, long sleeves over the palm and a skin-coloured table beside the panel; a moving
     finger seen end on; movement along the outline only. Bright skin on a dark panel gains up to 0.6 mm.
 """
@@ -117,9 +117,8 @@ def confirmed(items: Collection[str], by: str, at: float) -> PositioningReport:
     if not by.strip():
         raise ValueError("the positioning checklist needs the name of the person who confirms it")
     if unknown := set(items) - set(known):
-        raise ValueError(
-            f"{', '.join(sorted(unknown))} is not on the positioning checklist: {', '.join(known)}"
-        )
+        names = ", ".join(sorted(unknown))
+        raise ValueError(f"{names} is not on the positioning checklist: {', '.join(known)}")
     missing = tuple(
         Reason(f"not-confirmed-{item}", f"Not confirmed: {text}", "Check it at the panel and confirm it")
         for item, text in CHECKLIST
@@ -142,7 +141,7 @@ def judge(
     expected_side : Side
         The side ordered.
     now : float
-        Clock time in s, of the clock that stamps the views.
+        Time in s, of the clock that stamps the views.
     protocol : Protocol
         Its positioning limits and light field.
 
@@ -161,29 +160,33 @@ def judge(
     hand, coarse = _shape(mask, view)
     if isinstance(hand, Reason):
         return PositioningReport(view.at, (_advice(hand),)), ()
-    outline = _outline_mm(mask, view)
-    past = (*(s for s in past if s.at < view.at), Seen(view.at, digest, outline))
+    past = (*(s for s in past if s.at < view.at), Seen(view.at, digest, _outline_mm(mask, view)))
     still_s = _still_s(past, view, protocol.positioning.still_limit_mm)
-    past = tuple(s for s in past if s.at >= view.at - protocol.positioning.still_s - STALE_S)
-    zone, spread = _zone_mm(hand, coarse), _spread_deg(hand)
+    report = _report(hand, past[-1], still_s, expected_side, protocol, coarse)
+    return report, tuple(s for s in past if s.at >= view.at - protocol.positioning.still_s - STALE_S)
+
+
+def _report(
+    hand: Hand, seen: Seen, still_s: float, expected_side: Side, protocol: Protocol, view: CameraView
+) -> PositioningReport:
+    limits, zone, spread = protocol.positioning, _zone_mm(hand, view), _spread_deg(hand)
     findings = (
         _side_finding(hand.side, expected_side),
-        _rotation_finding(hand.pointing_deg, protocol.positioning.rotation_limit_deg),
-        _spread_finding(spread, protocol.positioning.finger_spread_deg),
+        _rotation_finding(hand.pointing_deg, limits.rotation_limit_deg),
+        _spread_finding(spread, limits.finger_spread_deg),
         _field_finding(zone, view, protocol),
-        _still_finding(still_s, protocol.positioning.still_s),
+        _still_finding(still_s, limits.still_s),
     )
-    report = PositioningReport(
-        at=view.at,
+    return PositioningReport(
+        at=seen.at,
         findings=tuple(f for f in findings if f is not None),
         side=hand.side,
         rotation_deg=hand.pointing_deg,
         spread_deg=spread,
         still_s=still_s,
-        outline_mm=_points(cv2.approxPolyDP(outline, _OUTLINE_STEP_MM, closed=True)),
+        outline_mm=_points(cv2.approxPolyDP(seen.outline_mm, _OUTLINE_STEP_MM, closed=True)),
         zone_mm=_points(zone),
     )
-    return report, past
 
 
 def _taken_at(view: CameraView, digest: int, past: tuple[Seen, ...]) -> float:
@@ -224,9 +227,8 @@ def _light_field(view: CameraView, field_mm: tuple[float, float]) -> npt.NDArray
     """Where the light field should be in the picture."""
     half = np.asarray(field_mm) / 2 / view.mm_per_px
     centre = np.asarray(view.panel_origin_px) + np.asarray(view.panel_size_mm) / 2 / view.mm_per_px
-    (top, left), (bottom, right) = (
-        np.rint(np.maximum(c, 0)).astype(int) for c in (centre - half, centre + half)
-    )
+    top, left = np.rint(np.maximum(centre - half, 0)).astype(int)
+    bottom, right = np.rint(np.maximum(centre + half, 0)).astype(int)
     inside = np.zeros(view.pixels.shape[:2], np.bool_)
     inside[top:bottom, left:right] = True
     return inside
@@ -332,33 +334,23 @@ def _advice(found: Reason) -> Reason:
 
 
 def _side_finding(side: Side | None, expected: Side) -> Reason | None:
+    if side is expected:
+        return None
     if side is None:
-        return Reason(
-            "side-undecided",
-            "The thumb cannot be told from the fingers",
-            "Spread the thumb away from the index finger",
-        )
-    if side is not expected:
-        return Reason(
-            "wrong-side",
-            f"The {side.word} hand (or a hand palm up) is on the panel, the {expected.word} hand is ordered",
-            f"Place the {expected.word.upper()} hand, palm down",
-        )
-    return None
+        message = "The thumb cannot be told from the fingers"
+        return Reason("side-undecided", message, "Spread the thumb away from the index finger")
+    message = f"The {side.word} hand (or a hand palm up) is on the panel, the {expected.word} one is ordered"
+    return Reason("wrong-side", message, f"Place the {expected.word.upper()} hand, palm down")
 
 
 def _rotation_finding(rotation_deg: float, limit_deg: float) -> Reason | None:
     if abs(rotation_deg) <= limit_deg:
         return None
-    back = "counter-clockwise" if rotation_deg > 0 else "clockwise"
-    leans = "right" if rotation_deg > 0 else "left"
-    return Reason(
-        "hand-rotated",
-        f"The hand points {abs(rotation_deg):.0f}° to the {leans}, allowed is {limit_deg:g}°",
-        f"Turn the hand {abs(rotation_deg):.0f} degrees {back}",
-        rotation_deg,
-        limit_deg,
-    )
+    back, leans = ("counter-clockwise", "right") if rotation_deg > 0 else ("clockwise", "left")
+    degrees = math.ceil(abs(rotation_deg))
+    message = f"The hand points {degrees}° to the {leans}, allowed is {limit_deg:g}°"
+    remedy = f"Turn the hand {degrees} degrees {back}"
+    return Reason("hand-rotated", message, remedy, rotation_deg, limit_deg)
 
 
 def _spread_finding(spread_deg: float | None, allowed_deg: tuple[float, float]) -> Reason | None:
@@ -386,9 +378,7 @@ def _field_finding(zone_mm: npt.NDArray[np.float32], view: CameraView, protocol:
         for step, ways in ((down, ("towards you", "away from you")), (right, ("to the right", "to the left")))
         if step
     ]
-    remedy = (
-        f"Slide the hand {' and '.join(moves)}" if moves else "Straighten the hand and centre it in the light"
-    )
+    remedy = f"Slide the hand {' and '.join(moves)}" if moves else "Straighten and centre the hand"
     message = f"Metacarpals 2-4 are not {protocol.positioning.field_margin_mm:g} mm inside the light field"
     return Reason("outside-field", message, remedy, float(max(before.max(), behind.max())), 0.0)
 

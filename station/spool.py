@@ -27,9 +27,11 @@ from pydantic import TypeAdapter
 
 from station.exam import Exam, Exposure
 from station.frame import Frame, Signal, Stage
+from station.result import DxrResult, Refused
 
 _EXAM = TypeAdapter(Exam)
 _EXPOSURE = TypeAdapter(Exposure)
+_RESULT: TypeAdapter[DxrResult | Refused] = TypeAdapter(DxrResult | Refused)
 
 
 class SpoolError(Exception):
@@ -120,8 +122,15 @@ class Spool:
         self.write_exposure(exam, stored)
         return stored
 
-    def write_result(self, exam: Exam, exposure: Exposure, result: dict[str, Any]) -> None:
-        self._write_json(exam, f"exposure-{exposure.number}/result.json", result)
+    def write_result(self, exam: Exam, exposure: Exposure, result: DxrResult | Refused) -> None:
+        """What the analysis said."""
+        self._write_json(
+            exam, f"exposure-{exposure.number}/result.json", _RESULT.dump_python(result, mode="json")
+        )
+
+    def drop_raw(self, exam: Exam, exposure: Exposure) -> None:
+        """Remove the frame of a calibration exposure; its record stays."""
+        (self.folder(exam) / f"exposure-{exposure.number}/raw.npy").unlink(missing_ok=True)
 
     def write_decision(self, exam: Exam, exposure: Exposure, decision: dict[str, Any]) -> None:
         """Accepted or rejected: written before anything is made from it."""

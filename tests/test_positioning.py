@@ -95,9 +95,6 @@ def picture(mask, at=0.0, skin="brown", lamp="white", seed=0):
     return CameraView(np.clip(pixels, 0, 255).astype(np.uint8), at, MM_PER_PX, ORIGIN_PX, PANEL_MM)
 
 
-EMPTY = np.zeros(SHAPE)
-
-
 def film(masks, expected=Side.LEFT):
     """The last report of a film of these masks."""
     watch = Watch(PROTOCOL)
@@ -122,7 +119,7 @@ def finding(report, name):
 def moved(hand, remedy):
     """The hand after its owner did what a remedy says."""
     ways = {"towards you": (0, 1), "away from you": (0, -1), "to the right": (1, 0), "to the left": (-1, 0)}
-    for distance, way in re.findall(r"(\d+) mm (towards you|away from you|to the right|to the left)", remedy):
+    for distance, way in re.findall(rf"(\d+) mm ({'|'.join(ways)})", remedy):
         right, down = (int(distance) * part for part in ways[way])
         hand = replace(hand, right_mm=hand.right_mm + right, down_mm=hand.down_mm + down)
     return hand
@@ -182,8 +179,7 @@ def test_sliding_the_hand_as_told_brings_the_metacarpals_into_the_field(right, d
     assume("outside-field" in ids(report))
     told = moved(hand, finding(report, "outside-field").remedy)
     assert told != hand
-    left_mm = [f.value for f in glance(told).findings if f.id == "outside-field"]
-    assert left_mm == [] or left_mm[0] < GRID_MM
+    assert all(f.value < GRID_MM for f in glance(told).findings if f.id == "outside-field")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +277,7 @@ def test_a_gap_in_the_pictures_is_not_stillness():
 
 def test_a_hand_lifted_and_laid_back_must_be_still_again():
     mask = Drawn().mask()
-    assert film([mask] * 11 + [EMPTY] + [mask] * 3).still_s == pytest.approx(0.2)
+    assert film([mask] * 11 + [np.zeros(SHAPE)] + [mask] * 3).still_s == pytest.approx(0.2)
 
 
 # --- the simulated camera -------------------------------------------------------------------------------
@@ -316,10 +312,8 @@ def test_the_default_hand_of_the_simulator_is_ready_after_a_second(side):
     spread=st.floats(0.8, 1.4),
 )
 def test_metacarpals_of_the_phantom_are_where_they_are_expected(side, size, rotation, right, down, spread):
-    asked = {
-        "phantom": f"size={size}",
-        "pose": f"side={side},rotation={rotation},shift={right}:{down},spread={spread:.2f}",
-    }
+    pose = f"side={side},rotation={rotation},shift={right}:{down},spread={spread:.2f}"
+    asked = {"phantom": f"size={size}", "pose": pose}
     report = watched(0, side, **asked)[0]
     assert report.side in (side, None)  # a thumb held close may leave it open, never wrong
     assert report.rotation_deg == pytest.approx(rotation, abs=5)

@@ -11,7 +11,7 @@ _SH_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """The station with its tube and panel, from the room file; what is not known stays empty and is not written.
+    """The station with its tube and panel, from the room file; what is not known stays empty.
 
     The panel's serial is not here: every frame carries it.
     """
@@ -25,7 +25,6 @@ class Equipment:
     focal_spot_mm: tuple[float, float] | None = None  # nominal, small and large
     anode_material: str = "TUNGSTEN"
     grid: str = "NONE"
-    panel_cover_mm: float | None = None  # front surface above the image plane
 
     def __post_init__(self) -> None:
         for name in ("institution", "manufacturer", "model", "serial", "software_version"):
@@ -33,8 +32,6 @@ class Equipment:
         self._refuse_long("station_name", _SH_CHARACTERS)
         if self.focal_spot_mm is not None and not all(0 < size <= 3 for size in self.focal_spot_mm):
             raise ValueError(f"focal spots must be within 0-3 mm, got {self.focal_spot_mm}")
-        if self.panel_cover_mm is not None and not 0 <= self.panel_cover_mm <= 100:
-            raise ValueError(f"the panel's cover must be 0-100 mm above the plane, got {self.panel_cover_mm}")
 
     def _refuse_long(self, name: str, limit: int) -> None:
         value = getattr(self, name)

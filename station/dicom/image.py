@@ -14,8 +14,8 @@ of the metacarpals, is given only where the scale is known, with calibration typ
 Patient Orientation L\H: seen from the tube with the fingers up, in the standard anatomic position of PS3.17
 Annex A (fingers point to the feet, seen from behind), for either hand; labels do not move with the limb.
 
-(0018,1111) Distance Source to Patient is to the support beneath the hand, not to the bone: it is given only
-if the panel's cover height is known. The distance to the bone is in the magnification factor.
+(0018,1111) Distance Source to Patient is written as the source-object distance, SID − OID. The standard's words
+mean the support beneath the hand; readers and the reference validator take SID over it for the magnification.
 """
 
 from dataclasses import dataclass
@@ -193,9 +193,6 @@ def _geometry(image: Dataset, frame: Frame, exposure: Exposure, context: Context
     image.ImagerPixelSpacing = [decimal(row_mm), decimal(column_mm)]
     image.DistanceSourceToDetector = decimal(exposure.sid_mm)
     image.PositionerType = "NONE"
-    cover_mm = context.equipment.panel_cover_mm
-    if cover_mm is not None:
-        image.DistanceSourceToPatient = decimal(exposure.sid_mm - cover_mm)
     if not frame.scale_known:
         image.ImageComments = "Scale of the object unknown: lengths must not be measured."
         return
@@ -205,6 +202,7 @@ def _geometry(image: Dataset, frame: Frame, exposure: Exposure, context: Context
             f"the object cannot be {oid_mm:g} mm above the image plane at SID {exposure.sid_mm:g} mm"
         )
     magnification = exposure.sid_mm / (exposure.sid_mm - oid_mm)
+    image.DistanceSourceToPatient = decimal(exposure.sid_mm - oid_mm)
     image.EstimatedRadiographicMagnificationFactor = decimal(magnification)
     image.PixelSpacing = [decimal(row_mm / magnification), decimal(column_mm / magnification)]
     image.PixelSpacingCalibrationType = "GEOMETRY"

@@ -92,14 +92,20 @@ def _exposure_index(image: Dataset, _exam: Exam) -> Iterable[tuple[str, str]]:
 def _geometry(image: Dataset, _exam: Exam) -> Iterable[tuple[str, str]]:
     imager, object_plane = image.get("ImagerPixelSpacing"), image.get("PixelSpacing")
     magnification = image.get("EstimatedRadiographicMagnificationFactor")
+    sid_mm, sod_mm = image.get("DistanceSourceToDetector"), image.get("DistanceSourceToPatient")
     if imager is None or len(imager) != 2:
         yield "spacing", "the spacing at the detector is missing"
         return
     if (object_plane is None) != (magnification is None):
         yield "spacing", "corrected pixel spacing and magnification must be given together"
     elif object_plane is not None and magnification is not None:
-        if float(magnification) < 1:
-            yield "spacing", f"magnification {float(magnification):g} is below 1"
+        if not sid_mm or not sod_mm:
+            yield "spacing", "a magnification is given without the distances it comes from"
+        elif not isclose(float(sid_mm) / float(sod_mm), float(magnification), rel_tol=_RELATIVE_TOLERANCE):
+            yield (
+                "spacing",
+                f"magnification {float(magnification):g} is not {float(sid_mm):g} / {float(sod_mm):g}",
+            )
         if image.get("PixelSpacingCalibrationType") != "GEOMETRY":
             yield "spacing", "pixel spacing is given without saying that it was corrected by geometry"
         for at_detector, at_object in zip(imager, object_plane, strict=True):

@@ -5,8 +5,7 @@ Assumes
 Tolerates
     Any in-plane rotation, either side, mirrored display images, display images of unknown scale.
 Method
-    locate → metacarpals → edges → radiogrammetry → reference, with the gates of `quality` between them
-    (dxr.md 1.9).
+    locate, metacarpals, edges, radiogrammetry, reference, with the gates of `quality` between (dxr.md 1.9).
 Meaning
     Lengths are in the object plane. Density is c·VPA·(1 − p) with VPA brought to the reference magnification;
     constants come from the protocol. Without a trusted scale only MCI is given.
@@ -21,7 +20,14 @@ import numpy as np
 from station.dxr.edges import Walls, find_walls
 from station.dxr.localise import Located, locate
 from station.dxr.metacarpals import Shaft, find_shafts
-from station.dxr.quality import bone_reason, cut_reason, exposure_reason, frame_reason, together_reason
+from station.dxr.quality import (
+    bone_reason,
+    cut_reason,
+    exposure_reason,
+    frame_reason,
+    pitch_note,
+    together_reason,
+)
 from station.dxr.radiogrammetry import (
     RELATIVE_ROI,
     Profile,
@@ -44,7 +50,7 @@ _EXPECTED_WIDTH = 0.2  # of the palm radius (derived from the hands in shared/da
 _DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived, dxr.md 1.6)
 
 
-def analyse(  # noqa: PLR0913  the exam's facts, each of another kind
+def analyse(
     frame: Frame,
     patient_age: float | None,
     sex: Sex | None,
@@ -69,30 +75,43 @@ def analyse(  # noqa: PLR0913  the exam's facts, each of another kind
         Never a number with a failed gate.
     """
     constants = protocol.analysis
-    refusal, coarse = frame_reason(frame, constants.pixel_warn_mm, constants.pixel_limit_mm)
-    if refusal is not None:
-        return Refused((refusal,), side)
-    located = locate(frame)
-    if isinstance(located, Reason):
-        return Refused((located,), side)
-    seen = located.hand.side
-    shafts = find_shafts(located)
-    if isinstance(shafts, Reason):
-        return Refused((shafts,), side or seen)
-    cut = cut_reason(located, shafts)
-    if cut is not None or seen is None:
-        return Refused((cut,) if cut else (), side or seen)
+    found = frame_reason(frame, constants.pixel_limit_mm) or _find(frame)
+    if isinstance(found, Reason):
+        return Refused((found,), side)
     scale = _Scale.of(frame, protocol)
-    bones, reasons = _bones(frame, located, shafts, constants, scale)
-    if len(bones) < _MIN_BONES:
-        return Refused(tuple(reasons), side or seen)
-    conflict = together_reason({b.number: b.walls for b in bones}, {b.number: b.profile for b in bones})
-    if conflict is not None:
-        return Refused((conflict, *reasons), side or seen)
-    notes = [note for note in (coarse, scale.note, _side_note(side, seen)) if note is not None]
+    bones, reasons = _bones(frame, found, constants, scale)
+    if len(bones) >= _MIN_BONES:
+        conflict = together_reason({b.number: b.walls for b in bones}, {b.number: b.profile for b in bones})
+        reasons = [conflict, *reasons] if conflict else reasons
+    if len(bones) < _MIN_BONES or (reasons and reasons[0].id in _WHOLE_HAND):
+        return Refused(tuple(reasons), side or found.side)
+    notes = [pitch_note(frame, constants.pixel_warn_mm), scale.note, _side_note(side, found.side)]
     if reasons:
         notes += [_incomplete(bones), *reasons]
-    return _result(bones, scale, protocol, side or seen, notes, (patient_age, sex, reference))
+    result = _result(bones, scale, protocol, side or found.side, reference)
+    return _scored(result, patient_age, sex, protocol, reference, [n for n in notes if n is not None])
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The hand, its side by its own thumb, and its shafts."""
+
+    located: Located
+    side: Side
+    shafts: dict[int, Shaft]
+
+
+def _find(frame: Frame) -> _Found | Reason:
+    located = locate(frame)
+    if isinstance(located, Reason):
+        return located
+    shafts = find_shafts(located)
+    if isinstance(shafts, Reason):
+        return shafts
+    cut = cut_reason(located, shafts)
+    if cut is not None:
+        return cut
+    return _Found(located, located.side, shafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +202,7 @@ def _side_note(given: Side | None, seen: Side) -> Reason | None:
     )
 
 
-def _result(  # noqa: PLR0913
+def _result(
     bones: list[_Measured],
     scale: _Scale,
     protocol: Protocol,

@@ -41,6 +41,7 @@ _THUMB_BELOW = (
 )
 _THUMB_MARGIN = 0.25  # and more so than the little finger's
 _NOTCH_DEPTH = 0.05  # between the tips of fingers that touch
+_BASE_OF_TIP = 0.5  # a joined finger leaves the palm half way from the palm's centre to its tip
 _WRIST_BELOW_PALM = 1.25
 _SECOND_OBJECT_FRACTION = 0.3  # of the area of the largest object
 _MIN_AREA_FRACTION = 0.015  # of the image
@@ -199,7 +200,7 @@ def _joined_fingers(outline: Points, palm: Points, radius: float, loose: list[Fi
     found: list[Finger] = []
     for peak in from_palm[peaks]:
         if np.hypot(*(tips - palm - peak).T).min() > 0.35 * radius:
-            base = peak - (float(peak @ up) - 0.9 * radius) * up
+            base = peak - _BASE_OF_TIP * float(peak @ up) * up
             found.append(Finger(_pair(palm + peak), _pair(palm + base)))
     return found
 

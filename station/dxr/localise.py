@@ -56,7 +56,7 @@ def locate(frame: Frame) -> Located | Reason:
     Returns
     -------
     Located or Reason
-        The reasons of `find_hand`, or `no-contrast` for an empty image.
+        With five named fingers; else the reasons of `find_hand`, `no-open-hand` or `no-contrast`.
     """
     image, usable, scale = _reduced(frame)
     low, high = np.percentile(image[usable], (1, 99)) if usable.any() else (0.0, 0.0)
@@ -71,6 +71,14 @@ def locate(frame: Frame) -> Located | Reason:
         commonest = Counter(reason.id for reason in reasons).most_common(1)[0][0]
         return next(reason for reason in reasons if reason.id == commonest)
     complete = max(len(hand.fingers) for hand in hands)
+    if complete < 5:
+        return Reason(
+            "no-open-hand",
+            "nothing in the image has the outline of an open hand with five fingers",
+            "Lay the hand flat, palm down, fingers and thumb slightly apart; give an image of the whole hand.",
+            complete,
+            5,
+        )
     best = [hand for hand in hands if len(hand.fingers) == complete]
     return Located(image, best[len(best) // 2], scale)
 

@@ -92,17 +92,11 @@ def find_shafts(located: Located) -> dict[int, Shaft] | Reason:
     Returns
     -------
     dict or Reason
-        Shafts by number, or `fingers-unclear`, `metacarpals-not-found`.
+        Shafts by number, or `metacarpals-not-found`.
     """
     hand = located.hand
     if hand.side is None or len(hand.fingers) < 5:
-        return Reason(
-            "fingers-unclear",
-            "the five fingers cannot be told apart, so the metacarpals cannot be named",
-            "Spread the fingers slightly and keep the thumb beside the palm.",
-            len(hand.fingers),
-            5,
-        )
+        raise ValueError(f"five named fingers are needed to name metacarpals, got {sorted(hand.fingers)}")
     pose = pose_of(hand, hand.side)
     answers = _ridges(_patch(located.image, pose))
     lines = [_candidates(answers, hand, pose, number) for number in NUMBERS]
@@ -120,8 +114,8 @@ def find_shafts(located: Located) -> dict[int, Shaft] | Reason:
 def _not_found(weakest: float) -> Reason:
     return Reason(
         "metacarpals-not-found",
-        "no four separate metacarpal shafts in the palm",
-        "Check that the hand lies flat, palm down, and that nothing covers the palm.",
+        "no four separate metacarpal shafts are seen where the palm should be",
+        "Check that this is a PA hand, lying flat, and that nothing covers the palm.",
         weakest,
         _MIN_ANSWER,
     )

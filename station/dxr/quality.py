@@ -14,6 +14,7 @@ Known failures
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from station.dxr.edges import Walls
 from station.dxr.localise import Located
@@ -21,6 +22,9 @@ from station.dxr.metacarpals import Shaft
 from station.dxr.radiogrammetry import Profile
 from station.frame import Frame, Signal, Stage
 from station.result import Reason
+
+Bools = npt.NDArray[np.bool_]
+Image = npt.NDArray[np.float32]
 
 # Limits without a place in the protocol. "derived": from dxr.md or the hands in shared/data.
 _MIN_WIDTH_PX = 25.0  # fewer pixels across a shaft cannot resolve its walls; 0.2 mm pixels on 5 mm (derived)
@@ -36,28 +40,30 @@ _MIN_FLARE = 1.0  # a metacarpal widens from its narrowest part to base and head
 _MAX_ANISOTROPY = 0.01
 
 
-def frame_reason(frame: Frame, warn_mm: float, limit_mm: float) -> tuple[Reason | None, Reason | None]:
-    """Refusal and note about the frame itself."""
+def frame_reason(frame: Frame, limit_mm: float) -> Reason | None:
+    """Whether the frame can be analysed at all."""
     if frame.stage is Stage.RAW:
-        return Reason(
-            "uncorrected-frame", "a raw frame is not analysed", "Correct offset, gain and defects first."
-        ), None
+        remedy = "Correct offset, gain and defects first."
+        return Reason("uncorrected-frame", "a raw frame is not analysed", remedy)
     if frame.spacing_mm is None:
-        return None, None
-    row, column = frame.spacing_mm
-    if abs(row / column - 1) > _MAX_ANISOTROPY:
-        message = f"pixels are not square ({row:g} × {column:g} mm)"
-        return Reason("pixels-not-square", message, "Resample to square pixels.", row / column, 1.0), None
-    pitch = max(row, column)
-    if not frame.scale_known:
-        return None, None
-    if pitch > limit_mm:
+        return None
+    ratio = frame.spacing_mm[0] / frame.spacing_mm[1]
+    if abs(ratio - 1) > _MAX_ANISOTROPY:
+        return Reason("pixels-not-square", "the pixels are not square", "Resample to square pixels.", ratio, 1.0)
+    pitch = max(frame.spacing_mm)
+    if frame.scale_known and pitch > limit_mm:
         message = f"pixel pitch {pitch:g} mm; at most {limit_mm:g} mm resolves the cortex"
-        return Reason("pixel-too-large", message, "Use the full-resolution image.", pitch, limit_mm), None
-    if pitch > warn_mm:
-        message = f"pixel pitch {pitch:g} mm; above {warn_mm:g} mm the cortex is resolved poorly"
-        return None, Reason("pixel-coarse", message, "Prefer the full-resolution image.", pitch, warn_mm)
-    return None, None
+        return Reason("pixel-too-large", message, "Use the full-resolution image.", pitch, limit_mm)
+    return None
+
+
+def pitch_note(frame: Frame, warn_mm: float) -> Reason | None:
+    """A note on pixels that resolve the cortex poorly."""
+    if frame.spacing_mm is None or not frame.scale_known or max(frame.spacing_mm) <= warn_mm:
+        return None
+    pitch = max(frame.spacing_mm)
+    message = f"pixel pitch {pitch:g} mm; above {warn_mm:g} mm the cortex is resolved poorly"
+    return Reason("pixel-coarse", message, "Prefer the full-resolution image.", pitch, warn_mm)
 
 
 def cut_reason(located: Located, shafts: dict[int, Shaft]) -> Reason | None:
@@ -220,13 +226,13 @@ def _shape(walls: Walls, profile: Profile) -> Reason | None:
     )
 
 
-def _region(walls: Walls, profile: Profile) -> tuple[np.ndarray, np.ndarray]:
+def _region(walls: Walls, profile: Profile) -> tuple[Bools, Bools]:
     s, x = walls.strip.along_px, walls.strip.across_px
     rows = (s >= profile.roi_px[0]) & (s <= profile.roi_px[1])
     return rows, np.abs(x) <= profile.w_px / 2
 
 
-def _canal(walls: Walls, profile: Profile) -> np.ndarray:
+def _canal(walls: Walls, profile: Profile) -> Image:
     rows, _ = _region(walls, profile)
     half = max((profile.w_px - 2 * profile.t_px) / 4, 2.0)
     return walls.strip.values[rows][:, np.abs(walls.strip.across_px) <= half]

@@ -41,19 +41,15 @@ def scores(
     t = (bmd_g_cm2 - reference.young_adult.mean) / reference.young_adult.sd
     curve = reference.women if sex is Sex.FEMALE else reference.men
     if not curve[0].age <= age <= curve[-1].age:
-        return Scores(
-            t,
-            None,
-            (
-                Reason(
-                    "age-outside-reference",
-                    f"the Z-score is withheld: {reference.id} covers {curve[0].age:g} to {curve[-1].age:g} years",
-                    "Read the T-score, or choose a reference that covers this age.",
-                    age,
-                    curve[-1].age,
-                ),
-            ),
+        covered = f"{reference.id} covers {curve[0].age:g} to {curve[-1].age:g} years"
+        note = Reason(
+            "age-outside-reference",
+            f"the Z-score is withheld: {covered}",
+            "Read the T-score, or choose a reference that covers this age.",
+            age,
+            curve[-1].age,
         )
+        return Scores(t, None, (note,))
     mean, sd = age_matched(curve, age)
     return Scores(t, (bmd_g_cm2 - mean) / sd)
 

@@ -79,7 +79,7 @@ def test_a_frame_is_corrected_within_three_numpy_passes(maps, hand):
 def test_maps_are_loaded_before_anybody_waits(maps, tmp_path):
     calibration.save(maps, tmp_path)
     (load_ms,) = medians_ms(lambda: calibration.load(tmp_path, "P-1"))
-    print(f"\nload and verify maps: {load_ms:.0f} ms")
+    print(f"\nload and verify maps: {load_ms:.0f} ms")  # noqa: T201  as above
     assert (
         calibration.check(calibration.load(tmp_path, "P-1"), "P-1", SHAPE, MADE_AT + timedelta(days=1), 7)
         is None
