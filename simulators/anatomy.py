@@ -21,11 +21,12 @@ GRID_STEP_MM = 0.25  # of the soft tissue
 GRID_ORIGIN_MM = (-125.0, -150.0)  # x, y of the first grid point
 _GRID_SIZE = (1000, 1480)  # columns, rows
 CARPAL_STEP_MM = TILE_STEP_MM
-CARPAL_ORIGIN_MM = (-26.0, 28.0)
-_CARPAL_SIZE = (640, 400)  # columns, rows
+CARPAL_ORIGIN_MM = (-28.0, -8.0)
+_CARPAL_SIZE = (680, 780)  # columns, rows
 _CARPAL_DEPTH_MM, _CARPAL_SHELL_MM, _CARPAL_FILL = 15.0, 0.6, 0.19
 _CARPAL_GROWTH = 1.13
 _TIP_MM = 3.6  # soft tissue beyond the last bone
+_EDGE_SHARE = 0.75  # how far inside the hand is fully thick, share of its half thickness
 _WEB_MM = 2.2  # how widely the skin rounds corners
 
 # base x, y, head x, y, narrowest width, base width, head width, wall, narrowest place (fraction)
@@ -118,8 +119,8 @@ _CARPALS: Mapping[str, tuple[Point, ...]] = {
     "sesamoid": ((30.6, -2.4), (33, -4.4), (35.2, -2.2), (34.6, 0.6), (31.6, 0.8)),
 }
 _PALM: tuple[Point, ...] = (
-    (-39, -8), (-26, -27), (-17, -35), (0, -39), (20, -39), (32, -28), (35, -12), (43, 8), (37, 30), (31, 46),
-    (28, 64), (26, 100), (29, 225), (-33, 225), (-29, 100), (-28.5, 60), (-31, 44), (-36, 26), (-39.5, 8),
+    (-41, -8), (-26, -27), (-17, -35), (0, -39), (20, -39), (32, -28), (35, -12), (43, 8), (37, 30), (31, 46),
+    (28, 64), (26, 100), (29, 225), (-33, 225), (-29, 100), (-28.5, 60), (-31, 44), (-36, 26), (-41, 8),
 )  # fmt: skip
 _PALM_HALF_DEPTH_MM = (  # y, half thickness: finger tips, palm, wrist, forearm
     (-118.0, -90.0, -60.0, -40.0, -18.0, 10.0, 38.0, 55.0, 75.0, 100.0, 225.0),
@@ -177,7 +178,7 @@ def _phalanx(spec: HandSpec, length_mm: float, sizes: list[float], twist_deg: fl
     return Tube(
         length_mm=length_mm * spec.scale, width_mm=width, base_width_mm=base_width,
         head_width_mm=head_width, wall_mm=min(wall * spec.t / 1.6, 0.42 * width),
-        waist=0.62 if distal else 0.58, base_cap_mm=1.8, head_cap_mm=2.6 if distal else 3.2, base_cup_mm=1.3,
+        waist=0.62 if distal else 0.58, base_cap_mm=2.4, head_cap_mm=2.6 if distal else 3.2, base_cup_mm=1.3,
         head_cup_mm=0.0 if distal else 0.5, depth=0.8, twist_deg=twist_deg,
     )  # fmt: skip
 
@@ -192,12 +193,11 @@ def _forearm(spec: HandSpec, twist_deg: float) -> list[Bone]:
         )  # fmt: skip
 
     radius, ulna = ((6.0, 225.0), (8.6, 63.4)), ((-17.5, 225.0), (-13.6, 67.0))
-    styloid = ((-17.6, 75.0), (-19.2, 63.2))
     return [
         Bone("radius", tube(radius, (13.0, 16.0, 26.5, 2.1), head_cap_mm=6.0, head_cup_mm=1.5,
                             head_slant=0.26, depth=0.72), *radius),
-        Bone("ulna", tube(ulna, (10.5, 15.0, 15.5, 1.9), head_cap_mm=4.0, depth=0.85), *ulna),
-        Bone("ulnar styloid", tube(styloid, (3.4, 5.0, 3.4, 0.5), head_cap_mm=2.0), *styloid),
+        Bone("ulna", tube(ulna, (10.5, 15.0, 15.5, 1.9), head_cap_mm=4.0, head_slant=-0.2,
+                          depth=0.85), *ulna),
     ]  # fmt: skip
 
 
@@ -244,12 +244,11 @@ def soft_tissue(spec: HandSpec, spread: float) -> Image:
         ]
     mask = _filled(outlines, GRID_ORIGIN_MM, GRID_STEP_MM, _GRID_SIZE)
     blurred = cv2.GaussianBlur(mask * np.float32(255), (0, 0), _WEB_MM / GRID_STEP_MM)
-    mask = (blurred > 127).astype(np.uint8)
-    inside = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) * np.float32(GRID_STEP_MM)
+    inside = _inside_mm((blurred > 127).astype(np.uint8))
     y_mm = GRID_ORIGIN_MM[1] + GRID_STEP_MM * np.arange(_GRID_SIZE[1])
     half_depth = np.interp(y_mm, *_PALM_HALF_DEPTH_MM).astype(np.float32)[:, None]
     half_depth = np.minimum(half_depth, np.float32(0.9) * _local_half_width(inside) + np.float32(0.1))
-    thickness = _rounded(inside, half_depth)
+    thickness = _rounded(inside, np.float32(_EDGE_SHARE) * half_depth) / np.float32(_EDGE_SHARE)
     rng = np.random.default_rng([spec.seed, 2])
     waves = rng.standard_normal((60, 40)).astype(np.float32)
     waves = cv2.GaussianBlur(waves, (0, 0), 1.5)
@@ -268,6 +267,14 @@ def _finger_joints(finger: int, spread: float) -> tuple[list[Point], list[float]
     back = (radii[-1] - _TIP_MM) / _length((bx, by), (hx, hy))
     joints[-1] = (hx + back * (bx - hx), hy + back * (by - hy))
     return [_spread(finger, (float(x), float(y)), spread) for x, y in joints], radii
+
+
+def _inside_mm(mask: npt.NDArray[np.uint8]) -> Image:
+    """Distance to the outline inside it, 0 outside; smoothed to take the mask's steps off."""
+    signed = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    signed -= cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    signed = cv2.GaussianBlur(signed, (0, 0), 3)
+    return (np.maximum(signed, 0) * np.float32(GRID_STEP_MM)).astype(np.float32, copy=False)
 
 
 def _local_half_width(inside: Image) -> Image:

@@ -81,10 +81,11 @@ class SimulatedCamera:
         if newest and (frozen or newest[0] == number):
             return newest[1]
         seen = (self._tremor_px(at_s) if present else None, field_mm)
-        if self._clean is None or self._clean[0] != seen:
+        clean = self._clean
+        if clean is None or clean[0] != seen:
             moved = _moved(hand, *seen[0]) if seen[0] else None
-            self._clean = (seen, _picture(moved, self._panel_mm, field_mm).astype(np.int16))
-        pixels = cv2.add(self._clean[1], self._noise_of(number), dtype=cv2.CV_8U)
+            clean = self._clean = (seen, _picture(moved, self._panel_mm, field_mm).astype(np.int16))
+        pixels = cv2.add(clean[1], self._noise_of(number), dtype=cv2.CV_8U)
         view = CameraView(
             np.asarray(pixels, np.uint8), at_s, _MM_PER_PX, _corner_px(self._panel_mm), self._panel_mm
         )

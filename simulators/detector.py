@@ -227,12 +227,12 @@ class SimulatedDetector:
             return
         self._memory.safeguard(self._latent())
         silence = self._world.faults.take(FaultName.DETECTOR_SILENT, Moment.AFTER_EXPOSURE)
-        if silence:
+        cut = self._world.faults.take(FaultName.DETECTOR_LINE_CUT, Moment.AFTER_EXPOSURE)
+        if silence or cut:
             self._report()
-            self._silent_until_s = self._world.now_s + silence.value
-        if self._world.faults.take(FaultName.DETECTOR_LINE_CUT, Moment.AFTER_EXPOSURE):
-            self._report()
-            self._cut = True
+            self._silent_until_s = self._world.now_s + (silence.value if silence else 0)
+            self._cut = cut is not None
+            self._close_window()  # nobody can tell it to: a panel left alone reads what it has
 
     def _latent(self) -> Latent:
         now_s = self._world.now_s

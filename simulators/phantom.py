@@ -36,7 +36,7 @@ Affine = npt.NDArray[np.float64]  # (2, 3), acts on column vectors (x, y, 1)
 _OVERSAMPLING = 2
 _SCATTER_STEP_MM = 4.0
 _SCATTER_BLUR_MM = 12.0
-_SCATTER_PER_MM = 0.0063  # scatter / primary per mm of tissue: 0.13 behind a palm of 26 mm, memory
+_SCATTER_PER_MM = 0.0055  # scatter / primary per mm of tissue: about 0.13 behind the palm, memory
 _SID_RANGE_MM = (200.0, 5000.0)
 
 

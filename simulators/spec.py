@@ -77,6 +77,12 @@ class HandSpec:
     w_of: Mapping[int, float] = field(default_factory=dict[int, float])
 
     def __post_init__(self) -> None:
+        _choice("phantom", "size", self.size, SIZES)
+        for key, allowed in _RANGES.items():
+            _within("phantom", key, getattr(self, key), allowed)
+        for key, singles in (("t", self.t_of), ("w", self.w_of)):
+            for bone, value in singles.items():
+                _within("phantom", f"{key}{bone}", value, _RANGES[key])
         for bone in MEASURED:
             t, w = self.t_mm(bone), self.w_mm(bone)
             if t > 0.45 * w:
@@ -98,18 +104,18 @@ class HandSpec:
         w_of: dict[int, float] = {}
         for key, value in given.items():
             if key == "size":
-                values[key] = _choice("phantom", key, value, SIZES)
+                values[key] = value
             elif key in _RANGES:
-                values[key] = _number("phantom", key, value, _RANGES[key])
+                values[key] = _number("phantom", key, value)
             elif len(key) == 2 and key[0] in "tw" and key[1] in "234":
-                (t_of if key[0] == "t" else w_of)[int(key[1])] = _number(
-                    "phantom", key, value, _RANGES[key[0]]
-                )
+                (t_of if key[0] == "t" else w_of)[int(key[1])] = _number("phantom", key, value)
             else:
                 known = ["preset", "size", *_RANGES, "t2", "t3", "t4", "w2", "w3", "w4"]
                 raise BadSettings(f"phantom: unknown '{key}'; allowed are {', '.join(known)}")
-        if "seed" in values:
-            values["seed"] = int(values["seed"])
+        seed = float(values.get("seed", 1))
+        if not seed.is_integer():
+            raise BadSettings(f"phantom: seed={seed:g} given; allowed are whole numbers")
+        values["seed"] = int(seed)
         return cls(**values, t_of=t_of, w_of=w_of)
 
     @property
@@ -137,17 +143,24 @@ class Pose:
     pronation: float = 0.0
     height: float = 15.0
 
+    def __post_init__(self) -> None:
+        _choice("pose", "side", self.side, ("L", "R"))
+        for key, allowed in _POSE_RANGES.items():
+            _within("pose", key, getattr(self, key), allowed)
+        for key, value in zip(("shift x", "shift y"), self.shift, strict=True):
+            _within("pose", key, value, (-_SHIFT_LIMIT_MM, _SHIFT_LIMIT_MM))
+
     @classmethod
     def parse(cls, text: str) -> "Pose":
         """From `"side=R,rotation=10,shift=5:-3,spread=1.2,pronation=5,height=12"`."""
         values: dict[str, Any] = {}
         for key, value in _pairs(text, "pose").items():
             if key == "side":
-                values[key] = _choice("pose", key, value, ("L", "R"))
+                values[key] = value
             elif key == "shift":
                 values[key] = _shift(value)
             elif key in _POSE_RANGES:
-                values[key] = _number("pose", key, value, _POSE_RANGES[key])
+                values[key] = _number("pose", key, value)
             else:
                 known = ", ".join(["side", "shift", *_POSE_RANGES])
                 raise BadSettings(f"pose: unknown '{key}'; allowed are {known}")
@@ -172,15 +185,17 @@ def _pairs(text: str, what: str) -> dict[str, str]:
     return pairs
 
 
-def _number(what: str, key: str, text: str, allowed: tuple[float, float]) -> float:
-    low, high = allowed
+def _number(what: str, key: str, text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError as error:
-        raise BadSettings(f"{what}: {key}='{text}' is no number; allowed is {low:g} to {high:g}") from error
+        raise BadSettings(f"{what}: {key}='{text}' is no number; write e.g. {key}=1.5") from error
+
+
+def _within(what: str, key: str, value: float, allowed: tuple[float, float]) -> None:
+    low, high = allowed
     if not low <= value <= high:
         raise BadSettings(f"{what}: {key}={value:g} given; allowed is {low:g} to {high:g}")
-    return value
 
 
 def _choice(what: str, key: str, text: str, allowed: Mapping[str, Any] | tuple[str, ...]) -> str:
@@ -191,7 +206,6 @@ def _choice(what: str, key: str, text: str, allowed: Mapping[str, Any] | tuple[s
 
 def _shift(text: str) -> tuple[float, float]:
     x, colon, y = text.partition(":")
-    limits = (-_SHIFT_LIMIT_MM, _SHIFT_LIMIT_MM)
     if not colon:
         raise BadSettings(f"pose: shift='{text}' given; write x:y in mm, e.g. shift=5:-3")
-    return _number("pose", "shift x", x, limits), _number("pose", "shift y", y, limits)
+    return _number("pose", "shift x", x), _number("pose", "shift y", y)

@@ -22,7 +22,8 @@ from simulators import spectrum
 from simulators.faults import FaultName, FaultScript, Moment, parse_fault
 from simulators.scene import Scene, scene_from
 from simulators.settings import Settings
-from station.devices import Clock, Lamp, Room, SwitchStage
+from station.clock import Clock
+from station.devices import Lamp, Room, SwitchStage
 
 _SCENE_KEYS = ("phantom", "pose", "radiograph", "pixel_spacing_mm")
 _OWN_KEYS = (

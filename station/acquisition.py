@@ -4,11 +4,12 @@ Every wait has a deadline and says who did not answer. Nothing here decides: the
 state table. Nothing here retries an expose; reading a frame again is allowed.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
+from station.clock import Clock
 from station.config import Equipment, Limits
 from station.devices import (
-    Clock,
     CommunicationLost,
     Delivered,
     DetectorState,
@@ -16,6 +17,7 @@ from station.devices import (
     DeviceRefused,
     EndOfExposure,
     GeneratorState,
+    NotConnected,
     Technique,
 )
 from station.frame import Frame
@@ -119,7 +121,8 @@ class Acquisition:
         elapsed_s = self._clock.now() - self._since
         if elapsed_s <= self.technique.ms / 1000 + self._limits.exposure_margin_s:
             return None
-        self._generator.abort()
+        with suppress(DeviceError):  # silent: what it delivered is unknown either way
+            self._generator.abort()
         return self.assumed()
 
     def assumed(self) -> Ended:
@@ -151,8 +154,15 @@ class Acquisition:
         return None
 
     def recover(self) -> Frame:
-        """The frame from the detector's memory. Raises `DeviceError`."""
-        return self._detector.recover(self.uid)
+        """The frame from the detector's memory, over a new connection if the old one is dead.
+
+        Raises `DeviceError`.
+        """
+        try:
+            return self._detector.recover(self.uid)
+        except (CommunicationLost, NotConnected):
+            self._detector.connect()
+            return self._detector.recover(self.uid)
 
     def discard(self) -> None:
         """Free the detector's memory of a frame that is on disk. Raises `DeviceError`."""

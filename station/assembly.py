@@ -5,10 +5,10 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from station.clock import VirtualClock
 from station.conduct import Parts
 from station.config import RoomFile, build
 from station.controller import Controller
-from station.devices import VirtualClock
 from station.dicom.equipment import Equipment as DicomEquipment
 from station.journal import Journal
 from station.pipeline import Setting

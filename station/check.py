@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from station.config import RoomFile, load_room
-from station.devices import installed_drivers
 from station.protocols import Reference, load_protocol, load_reference
+from station.registry import installed_drivers
 from station.yaml_file import BadFile, read, shipped
 
 

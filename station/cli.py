@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from station.devices import BadSettings, DeviceError, Technique, UnknownDriver
+from station.devices import BadSettings, DeviceError, Technique
+from station.registry import UnknownDriver
 from station.yaml_file import BadFile
 
 app = typer.Typer(
@@ -164,7 +165,7 @@ def states(as_json: _Json = False) -> None:
 @app.command()
 def drivers(as_json: _Json = False) -> None:
     """List the installed device drivers."""
-    from station.devices import installed_drivers
+    from station.registry import installed_drivers
 
     found = [{"name": name, "entry_point": point.value} for name, point in installed_drivers().items()]
     if as_json:

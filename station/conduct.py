@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from station.acquisition import Acquisition, Ended
 from station.case import Case
+from station.clock import Clock
 from station.config import Equipment, RoomFile
-from station.devices import Clock, DeviceError, DeviceRefused, Lamp, SwitchStage
+from station.devices import DeviceError, DeviceRefused, Lamp, SwitchStage
 from station.exam import Purpose
 from station.frame import Frame
-from station.imaging.calibration import Maps
 from station.journal import Journal
 from station.lookout import Lookout, View
 from station.pipeline import Finished, ObjectRefused, Outcome, Setting, process
@@ -26,10 +26,6 @@ from station.spool import Record, Spool, SpoolError
 from station.states import State, Trigger
 
 _RECOVERY_INTERVAL_S = 1.0
-
-
-class NotCalibrated(RuntimeError):  # noqa: N818
-    """Nothing can be corrected without maps; the raw frame is safe on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +210,7 @@ class Conduct:
         if case.job.exam.purpose is Purpose.PATIENT:
             uid = self._need_acquisition().uid
             future = self.parts.executor.submit(
-                process, case.raw(), case.job.exam, self.parts.setting, self._maps()
+                process, case.raw(), case.job.exam, self.parts.setting, self.lookout.usable_maps()
             )
             future.add_done_callback(lambda done: self._desk.processed(uid, done))
 
@@ -373,7 +369,7 @@ class Conduct:
         elif exposure and exposure.image and record.decision is None:
             self._desk.fire(Trigger.REVIEW_PENDING, exposure=exposure.uid)
         elif record.decision and record.decision["accepted"]:
-            case.outcome = process(case.raw(), record.exam, self.parts.setting, self._maps())
+            case.outcome = process(case.raw(), record.exam, self.parts.setting, self.lookout.usable_maps())
             self._finish(case)
             self.case = None
         elif in_hand:
@@ -399,11 +395,3 @@ class Conduct:
         if self._acquisition is None:
             raise RuntimeError("no exposure is under way")
         return self._acquisition
-
-    def _maps(self) -> Maps:
-        maps = self.lookout.maps
-        if not isinstance(maps, Maps):
-            raise NotCalibrated(
-                "an image waits for processing: run dxr-station calibrate, then clear the fault"
-            )
-        return maps

@@ -11,20 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from station.devices import (
-    Attendant,
-    Camera,
-    Clock,
-    DapMeter,
-    Detector,
-    Generator,
-    RealClock,
-    Room,
-    RoomIo,
-    VirtualClock,
-    make_device,
-)
+from station.clock import Clock, RealClock, VirtualClock
+from station.devices import Attendant, Camera, DapMeter, Detector, Generator, Room, RoomIo
 from station.protocols import TechniqueSetting
+from station.registry import make_device
 from station.yaml_file import BadFile, Strict, read, shipped
 
 Positive = Annotated[float, Field(gt=0)]

@@ -1,4 +1,4 @@
-"""Device contracts: what the station may ask of hardware, and how it finds the driver.
+"""Device contracts: what the station may ask of hardware.
 
 Contracts are `typing.Protocol`s: a driver imports its status types and errors from here and nothing else.
 
@@ -21,18 +21,13 @@ Errors::
     └── DeviceFault             the device reports a fault: code, vendor text, our text, next action
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, runtime_checkable
 
+from station.clock import Clock
 from station.frame import Frame, Pixels
-
-DRIVER_GROUP = "dxr_station.drivers"
-
 
 # --- errors ---------------------------------------------------------------------------------------------
 
@@ -68,59 +63,6 @@ class DeviceFault(DeviceError):  # noqa: N818
 
 class BadSettings(ValueError):  # noqa: N818
     """A driver cannot use its settings; the message says what was given and what is allowed."""
-
-
-class UnknownDriver(LookupError):  # noqa: N818
-    """No driver of that name is installed."""
-
-
-# --- time -----------------------------------------------------------------------------------------------
-
-
-class Clock(Protocol):
-    """Time as a parameter: real at a station, virtual in tests and headless exams."""
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-        ...
-
-    def wall(self) -> datetime:
-        """Aware date and time (UTC)."""
-        ...
-
-    def sleep(self, seconds: float) -> None:
-        """Let that much time pass."""
-        ...
-
-
-class RealClock:
-    """The machine's clock."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> datetime:
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
-class VirtualClock:
-    """A clock that passes only when somebody sleeps: a whole exam as fast as it can be computed."""
-
-    def __init__(self, start: datetime | None = None) -> None:
-        self._start = start or datetime.now(UTC)
-        self._elapsed_s = 0.0
-
-    def now(self) -> float:
-        return self._elapsed_s
-
-    def wall(self) -> datetime:
-        return self._start + timedelta(seconds=self._elapsed_s)
-
-    def sleep(self, seconds: float) -> None:
-        self._elapsed_s += max(seconds, 0.0)
 
 
 # --- generator ------------------------------------------------------------------------------------------
@@ -430,7 +372,7 @@ class Attendant(Protocol):
     def clear_panel(self) -> None: ...
 
 
-# --- finding drivers ------------------------------------------------------------------------------------
+# --- making devices -------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -449,25 +391,3 @@ class Room:
         if name not in self._shared:
             self._shared[name] = make()
         return self._shared[name]
-
-
-def installed_drivers() -> dict[str, EntryPoint]:
-    """Driver name → entry point, not yet imported."""
-    return {point.name: point for point in sorted(entry_points(group=DRIVER_GROUP))}
-
-
-def make_device(driver: str, settings: Mapping[str, Any], room: Room) -> Any:
-    """Import and construct one device.
-
-    Raises
-    ------
-    UnknownDriver
-        With the names that are installed.
-    """
-    installed = installed_drivers()
-    if driver not in installed:
-        raise UnknownDriver(
-            f"driver '{driver}' is not installed; installed are: {', '.join(installed) or 'none'}. "
-            "Correct the room file or install the package that brings it"
-        )
-    return installed[driver].load()(settings, room)

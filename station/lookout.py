@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from station.case import Job
+from station.clock import Clock
 from station.config import Equipment, RoomFile
 from station.devices import (
-    Clock,
     DetectorStatus,
     DeviceError,
     GeneratorState,
@@ -20,6 +20,10 @@ from station.protocols import Protocol
 from station.readiness import Facts, Readiness, evaluate
 from station.result import Reason
 from station.spool import Spool
+
+
+class NotCalibrated(RuntimeError):  # noqa: N818
+    """Nothing can be corrected without maps; the raw frame is safe on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,14 @@ class Lookout:
     def use_maps(self, maps: Maps | Reason | None) -> None:
         """Take calibration maps into use."""
         self.maps = maps
+
+    def usable_maps(self) -> Maps:
+        """The maps to correct a frame with. Raises `NotCalibrated`."""
+        if not isinstance(self.maps, Maps):
+            raise NotCalibrated(
+                "an image waits for processing; run dxr-station calibrate, then clear the fault"
+            )
+        return self.maps
 
     def attend_to(self, job: Job | None) -> None:
         """Forget positioning and technique: they must be seen anew for every exposure."""

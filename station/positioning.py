@@ -42,6 +42,8 @@ _BLACK = 12.0  # grey levels added to the sum so that a black panel's noise stay
 _REDNESS_STEPS = 1000.0  # redness per grey level of the 8 bit image Otsu's method works on
 _SHAPE_MM_PER_PX = 1.5  # a tenth of a finger's width; derived
 _SPECK_MM = 3.0  # smaller than any finger; derived
+_SLIDE_STEP_MM = 5  # what a person can do by eye: advice is rounded up to it; derived
+_JITTER_MM = 2.0  # the zone of a hand laid down anew differs by so much; derived from drawn hands
 _OUTLINE_STEP_MM = 0.8  # the UI's outline deviates no more than that; derived
 _HALF_FINGER_MM = 8.0  # half the width of a finger, from its axis to the bone's far side; memory
 _WEB_TO_HEAD = 0.2  # palm radii; the joints lie about 20 mm below the webs, memory; half of it is used
@@ -374,7 +376,7 @@ def _field_finding(zone_mm: npt.NDArray[np.float32], view: CameraView, protocol:
         return None
     down, right = before - behind
     moves = [
-        f"{math.ceil(abs(step))} mm {ways[int(step < 0)]}"
+        f"{_SLIDE_STEP_MM * math.ceil((abs(step) + _JITTER_MM) / _SLIDE_STEP_MM)} mm {ways[int(step < 0)]}"
         for step, ways in ((down, ("towards you", "away from you")), (right, ("to the right", "to the left")))
         if step
     ]

@@ -23,7 +23,6 @@ from station.positioning import PositioningReport
 from station.protocols import TechniqueLimits
 from station.result import Reason
 
-
 _CLOCK_ROUNDING_S = 1e-3  # a time stamp may be rounded up; later than that is a broken clock
 
 

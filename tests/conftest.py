@@ -1,5 +1,6 @@
 """A small simulated station for tests that are about behaviour, not about pixels."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -13,11 +14,13 @@ from station.calibrate import calibrate
 from station.case import Job
 from station.config import RoomFile, load_room
 from station.controller import Controller
+from station.devices import SwitchStage
 from station.exam import Exam, Patient, Sex, Side, WorklistItem, new_uid
 from station.operate import Operator
+from station.states import State, Trigger
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-SMALL_PANEL = {"rows": 600, "columns": 480, "spacing_mm": 0.5}
+SMALL_PANEL = {"rows": 1200, "columns": 960, "spacing_mm": 0.25}
 
 
 def quiet(_: str) -> None:
@@ -39,7 +42,38 @@ def item() -> WorklistItem:
     return WorklistItem("ACC1", patient, Side.LEFT, "0750T", new_uid())
 
 
-@pytest.fixture
+class Bench(Operator):
+    """An operator with the moves that tests need."""
+
+    def journal(self, kind: str | None = None) -> list[str]:
+        """Names of the journal's entries, of one kind or all."""
+        return [e.name for e in self.controller.parts.journal.entries() if kind in {None, e.kind}]
+
+    def to_ready(self, job: Job) -> None:
+        """Open the exam and press the first stage until READY."""
+        self.controller.submit(Trigger.OPEN_EXAM, job=job)
+        self.press(SwitchStage.RELEASED)
+        self.wait(lambda s: s.view.readiness is not None and s.view.readiness.ready, "readiness")
+        self.press(SwitchStage.PREPARE)
+        self.wait(lambda s: s.state is State.READY, "ready")
+
+    def exposures(self) -> int:
+        """What the generator has counted."""
+        return self.controller.parts.equipment.generator.status().exposures
+
+    def pass_time(self, seconds: float) -> None:
+        """Step for that long."""
+        clock = self.controller.parts.clock
+        until = clock.now() + seconds
+        while clock.now() < until:
+            self.controller.step()
+            clock.sleep(0.01)
+
+
+MakeStation = Callable[..., Bench]
+
+
+@pytest.fixture(scope="session")
 def small_room() -> RoomFile:
     """The simulated room with a coarse panel: quick, and too coarse to be measured."""
     room = load_room("sim")
@@ -48,27 +82,31 @@ def small_room() -> RoomFile:
     return room.model_copy(update={"devices": devices})
 
 
-MakeStation = Callable[..., Operator]
+@pytest.fixture(scope="session")
+def calibration(small_room: RoomFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small room's calibration, made once."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    controller = assemble(small_room, {}, folder, real_time=False)
+    controller.start()
+    calibrate(Operator(controller, quiet))
+    controller.close()
+    controller.parts.journal.close()
+    return folder / "calibration"
 
 
 @pytest.fixture
-def make_station(tmp_path: Path, small_room: RoomFile) -> Iterator[MakeStation]:
-    """Makes started, calibrated stations on one disk; faults strike after the calibration."""
+def make_station(tmp_path: Path, small_room: RoomFile, calibration: Path) -> Iterator[MakeStation]:
+    """Makes started, calibrated stations on one disk."""
     made: list[Controller] = []
 
-    def make(*faults: str, room: RoomFile | None = None, start: bool = True, **simulation: Any) -> Operator:
+    def make(*faults: str, room: RoomFile | None = None, start: bool = True, **simulation: Any) -> Bench:
         room = room or small_room
-        calibrated = list((tmp_path / "calibration").glob("*.npz"))
-        if not calibrated:
-            first = assemble(room, {}, tmp_path, real_time=False)
-            first.start()
-            calibrate(Operator(first, quiet))
-            first.close()
+        shutil.copytree(calibration, tmp_path / "calibration", dirs_exist_ok=True)
         controller = assemble(room, {**simulation, "faults": list(faults)}, tmp_path, real_time=False)
         made.append(controller)
         if start:
             controller.start()
-        return Operator(controller, quiet)
+        return Bench(controller, quiet)
 
     yield make
     for controller in made:

@@ -24,7 +24,13 @@ def exam(item) -> Exam:
 def exposure(exam) -> Exposure:
     asked = Technique(50, 100, 10, FocalSpot.LARGE)
     return Exposure(
-        exam.uid_for("irradiation", "1"), 1, asked, NOW, 1000, Delivered(49.9, 99, 10, 0.99, EndOfExposure.RELEASED), 1.5
+        exam.uid_for("irradiation", "1"),
+        1,
+        asked,
+        NOW,
+        1000,
+        Delivered(49.9, 99, 10, 0.99, EndOfExposure.RELEASED),
+        1.5,
     )
 
 
@@ -49,11 +55,18 @@ def test_a_raw_frame_comes_back_bit_by_bit_with_its_facts(tmp_path, exam, exposu
     again = spool.raw(exam, stored)
     assert stored.image
     np.testing.assert_array_equal(again.pixels, frame.pixels)
-    assert (again.spacing_mm, again.source, again.saturation, again.acquired_at) == ((0.1, 0.2), "SN1", 65535.0, NOW)
+    assert (again.spacing_mm, again.source, again.saturation, again.acquired_at) == (
+        (0.1, 0.2),
+        "SN1",
+        65535.0,
+        NOW,
+    )
 
 
 @pytest.mark.hazard("image-lost")
-def test_a_frame_whose_record_was_not_written_before_the_crash_is_still_found(tmp_path, exam, exposure, frame):
+def test_a_frame_whose_record_was_not_written_before_the_crash_is_still_found(
+    tmp_path, exam, exposure, frame
+):
     spool = Spool(tmp_path)
     spool.open(exam)
     spool.write_raw(exam, exposure, frame)

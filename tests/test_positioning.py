@@ -7,12 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.camera import SimulatedCamera
 from simulators.scene import scene_from
-from station.devices import CameraView, Room, VirtualClock
+from station.clock import VirtualClock
+from station.devices import CameraView, Room
 from station.exam import Side
 from station.positioning import CHECKLIST, STALE_S, Watch, confirmed, segment
 from station.protocols import load_protocol
@@ -25,7 +26,6 @@ SHAPE = (560, 480)  # a view of 42 x 36 cm
 ORIGIN_PX = (80.0, 80.0)
 PANEL_MM = (300.0, 240.0)
 PERIOD_S = 0.1
-GRID_MM = 1.5  # shape is found on a grid of that step
 OUTLINE_MM = 1.0  # the outline must be that good: fine beside a margin of 5 mm and a still limit of 1.5 mm
 SKIN_BGR = {"pale": (170, 188, 225), "brown": (95, 130, 180), "dark": (42, 56, 88)}
 LAMP_BGR = {"white": (1.0, 1.0, 1.0), "warm": (0.75, 0.95, 1.15), "cold": (1.15, 1.0, 0.9)}
@@ -98,10 +98,8 @@ def picture(mask, at=0.0, skin="brown", lamp="white", seed=0):
 def film(masks, expected=Side.LEFT):
     """The last report of a film of these masks."""
     watch = Watch(PROTOCOL)
-    for number, mask in enumerate(masks):
-        at = number * PERIOD_S
-        report = watch.see(picture(mask, at, seed=number), expected, at)
-    return report
+    views = [picture(mask, number * PERIOD_S, seed=number) for number, mask in enumerate(masks)]
+    return [watch.see(view, expected, view.at) for view in views][-1]
 
 
 def glance(hand, expected=Side.LEFT):
@@ -137,7 +135,7 @@ def test_a_hand_well_placed_and_still_has_nothing_left_to_change(side):
     assert report.spread_deg == pytest.approx(LITTLE_TO_INDEX_DEG, abs=5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     side=st.sampled_from(Side),
     rotation=st.floats(-40, 40),
@@ -171,15 +169,17 @@ def test_the_other_hand_is_refused_naming_the_one_to_place(expected):
     assert remedy == f"Place the {expected.word.upper()} hand, palm down"
 
 
-@settings(max_examples=15, deadline=None)
-@given(right=st.floats(-110, 110), down=st.floats(-130, 120))
-def test_sliding_the_hand_as_told_brings_the_metacarpals_into_the_field(right, down):
-    hand = Drawn(right_mm=right, down_mm=down)
-    report = glance(hand)
-    assume("outside-field" in ids(report))
-    told = moved(hand, finding(report, "outside-field").remedy)
-    assert told != hand
-    assert all(f.value < GRID_MM for f in glance(told).findings if f.id == "outside-field")
+# Out of the light field, but whole in the picture: right and down, mm.
+BESIDE = st.tuples(st.floats(75, 95) | st.floats(-95, -75), st.floats(-60, 100))
+BELOW = st.tuples(st.floats(-60, 60), st.floats(102, 115))
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(place=BESIDE | BELOW)
+def test_sliding_the_hand_as_told_brings_the_metacarpals_into_the_field(place):
+    hand = Drawn(right_mm=place[0], down_mm=place[1])
+    told = moved(hand, finding(glance(hand), "outside-field").remedy)
+    assert "outside-field" not in ids(glance(told))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_the_default_hand_of_the_simulator_is_ready_after_a_second(side):
     assert not any(report.ok for report in reports[:-1])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     side=st.sampled_from(Side),
     size=st.sampled_from(["small", "medium", "large"]),

@@ -30,7 +30,9 @@ def test_every_declared_row_leads_where_it_says(row):
     assert machine_in(row.state).fire(row.trigger) is row.next
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.guard], ids=lambda row: f"{row.state}-{row.trigger}")
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.guard], ids=lambda row: f"{row.state}-{row.trigger}"
+)
 def test_a_guard_that_says_no_keeps_the_state(row):
     machine = machine_in(row.state, guard_says=False)
     with pytest.raises(Refusal, match="not"):

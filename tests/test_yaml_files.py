@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from station.check import check_files
 from station.config import RoomFile, build, load_room
-from station.devices import UnknownDriver
 from station.protocols import Protocol, Reference, load_protocol, load_reference
+from station.registry import UnknownDriver
 from station.yaml_file import BadFile, parse, shipped
 
 PROTOCOL = shipped("protocols", "hand-dxr.yaml").read_text(encoding="utf-8")
@@ -26,7 +26,10 @@ def line_of(text: str, part: str) -> int:
 def test_a_misspelt_key_is_named_with_its_line_and_what_is_allowed():
     text = PROTOCOL.replace("sid_mm:", "sid:")
     message = problem(text)
-    assert f"file.yaml:{line_of(text, 'sid:')}: geometry.sid: unknown key; allowed here: sid_mm, oid_mm" in message
+    assert (
+        f"file.yaml:{line_of(text, 'sid:')}: geometry.sid: unknown key; allowed here: sid_mm, oid_mm"
+        in message
+    )
     assert "geometry.sid_mm: is required and missing" in message
 
 
@@ -63,7 +66,13 @@ def test_no_text_does_anything_but_parse_or_explain(text):
         assert str(error).startswith("f:")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda c: st.lists(c, max_size=3) | st.dictionaries(st.text(max_size=5), c, max_size=3), max_leaves=8))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda c: st.lists(c, max_size=3) | st.dictionaries(st.text(max_size=5), c, max_size=3),
+        max_leaves=8,
+    )
+)
 def test_no_yaml_document_does_anything_but_parse_or_explain(document):
     try:
         parse(yaml.safe_dump(document), Protocol, "f")

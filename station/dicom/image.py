@@ -14,8 +14,8 @@ of the metacarpals, is given only where the scale is known, with calibration typ
 Patient Orientation L\H: seen from the tube with the fingers up, in the standard anatomic position of PS3.17
 Annex A (fingers point to the feet, seen from behind), for either hand; labels do not move with the limb.
 
-(0018,1111) Distance Source to Patient is written as the source-object distance, SID − OID. The standard's words
-mean the support beneath the hand; readers and the reference validator take SID over it for the magnification.
+(0018,1111) Distance Source to Patient is written as the source-object distance, SID − OID. The standard's
+words mean the support beneath the hand; dciodvfy and readers take SID over it for the magnification.
 """
 
 from dataclasses import dataclass

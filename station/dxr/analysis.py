@@ -1,7 +1,7 @@
 """DXR of one hand image: the one public function of this package.
 
 Assumes
-    One PA hand. A dose image is corrected (For Processing) and linear; it comes from this protocol's geometry.
+    One PA hand. A dose image is corrected (For Processing), linear, and made in this protocol's geometry.
 Tolerates
     Any in-plane rotation, either side, mirrored display images, display images of unknown scale.
 Method
@@ -10,12 +10,14 @@ Meaning
     Lengths are in the object plane. Density is c·VPA·(1 − p) with VPA brought to the reference magnification;
     constants come from the protocol. Without a trusted scale only MCI is given.
 Known failures
-    See the modules; porosity is not measured in this version, the protocol's constant is used.
+    See the modules. Porosity is not measured in this version: the protocol's constant is used and marked so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from station.dxr.edges import Walls, find_walls
 from station.dxr.localise import Located, locate
@@ -36,7 +38,7 @@ from station.dxr.radiogrammetry import (
     volume_per_area,
     volume_per_area_u95,
 )
-from station.dxr.reference import Scores, scores
+from station.dxr.reference import scores
 from station.exam import Sex, Side
 from station.frame import Frame, Signal
 from station.protocols import Analysis, Protocol, Reference
@@ -44,7 +46,8 @@ from station.result import Bone, DxrResult, Measurement, Reason, Refused
 
 ALGORITHM = "dxr-open@1"
 
-MEASURED = (2, 3, 4)
+_Number = Literal[2, 3, 4]
+_MEASURED: tuple[_Number, ...] = (2, 3, 4)
 _MIN_BONES = 2  # dxr.md 1.9
 _EXPECTED_WIDTH = 0.2  # of the palm radius (derived from the hands in shared/data)
 _DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived, dxr.md 1.6)
@@ -72,24 +75,26 @@ def analyse(
     Returns
     -------
     DxrResult or Refused
-        Never a number with a failed gate.
+        Means over metacarpals 2-4, or over two of them with the note `bones-incomplete`; never a number
+        from a bone that failed a gate.
     """
-    constants = protocol.analysis
-    found = frame_reason(frame, constants.pixel_limit_mm) or _find(frame)
+    limits = protocol.analysis
+    found = frame_reason(frame, limits.pixel_limit_mm) or _find(frame)
     if isinstance(found, Reason):
         return Refused((found,), side)
     scale = _Scale.of(frame, protocol)
-    bones, reasons = _bones(frame, found, constants, scale)
-    if len(bones) >= _MIN_BONES:
-        conflict = together_reason({b.number: b.walls for b in bones}, {b.number: b.profile for b in bones})
-        reasons = [conflict, *reasons] if conflict else reasons
-    if len(bones) < _MIN_BONES or (reasons and reasons[0].id in _WHOLE_HAND):
-        return Refused(tuple(reasons), side or found.side)
-    notes = [pitch_note(frame, constants.pixel_warn_mm), scale.note, _side_note(side, found.side)]
-    if reasons:
-        notes += [_incomplete(bones), *reasons]
-    result = _result(bones, scale, protocol, side or found.side, reference)
-    return _scored(result, patient_age, sex, protocol, reference, [n for n in notes if n is not None])
+    bones, failed = _bones(frame, found, limits, scale)
+    if len(bones) < _MIN_BONES:
+        return Refused(tuple(failed), side or found.side)
+    conflict = together_reason({b.number: b.walls for b in bones}, {b.number: b.profile for b in bones})
+    if conflict is not None:
+        return Refused((conflict, *failed), side or found.side)
+    notes = [pitch_note(frame, limits.pixel_warn_mm), scale.note, _side_note(side, found.side)]
+    if failed:
+        notes += [_incomplete(bones), *failed]
+    known = tuple(note for note in notes if note is not None)
+    result = _result(bones, scale, limits, side or found.side, reference.id)
+    return _scored(replace(result, notes=known), patient_age, sex, limits, reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +113,7 @@ def _find(frame: Frame) -> _Found | Reason:
     shafts = find_shafts(located)
     if isinstance(shafts, Reason):
         return shafts
-    cut = cut_reason(located, shafts)
-    if cut is not None:
-        return cut
-    return _Found(located, located.side, shafts)
+    return cut_reason(located, shafts) or _Found(located, located.side, shafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,131 +127,108 @@ class _Scale:
     @classmethod
     def of(cls, frame: Frame, protocol: Protocol) -> "_Scale":
         if frame.spacing_mm is None or not frame.scale_known:
-            return cls(
-                None,
-                0.0,
-                Reason(
-                    "scale-unknown",
-                    "the image has no trusted pixel spacing: lengths, densities and scores are withheld",
-                    "Give the pixel spacing at the detector, or use the original DICOM image.",
-                ),
-            )
+            message = "the image has no trusted pixel spacing: lengths, densities and scores are withheld"
+            remedy = "Give the pixel spacing at the detector, or use the original DICOM image."
+            return cls(None, 0.0, Reason("scale-unknown", message, remedy))
         pitch = float(np.mean(frame.spacing_mm))
-        # a display image has been filtered in an unknown way: only the edge filter's own blur is put back
-        blur = _DETECTOR_BLUR_MM / pitch if frame.signal is Signal.DOSE else 0.0
-        note = None
-        if frame.signal is not Signal.DOSE:
-            note = Reason(
-                "display-image",
-                f"a display image: its edges may be enhanced; magnification {protocol.geometry.magnification:.3f} "
-                "of the protocol is assumed",
-                "Prefer the For Processing image.",
-            )
-        return cls(pitch / protocol.geometry.magnification, blur, note)
+        magnification = protocol.geometry.magnification
+        if frame.signal is Signal.DOSE:
+            return cls(pitch / magnification, _DETECTOR_BLUR_MM / pitch, None)
+        # a display image was filtered in an unknown way: only the edge filter's own blur can be put back
+        message = f"display image: edges may be enhanced, and magnification {magnification:.3f} is assumed"
+        return cls(
+            pitch / magnification, 0.0, Reason("display-image", message, "Prefer the For Processing image.")
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
     """A bone that passed its gates."""
 
-    number: int
+    number: _Number
     walls: Walls
     profile: Profile
 
 
 def _bones(
-    frame: Frame, located: Located, shafts: dict[int, Shaft], constants: Analysis, scale: _Scale
+    frame: Frame, found: _Found, limits: Analysis, scale: _Scale
 ) -> tuple[list[_Measured], list[Reason]]:
-    expected = _EXPECTED_WIDTH * located.hand.palm_radius_px * located.scale
+    expected_px = _EXPECTED_WIDTH * found.located.hand.palm_radius_px * found.located.scale
     bones: list[_Measured] = []
-    reasons: list[Reason] = []
-    for number in MEASURED:
-        shaft = shafts[number]
-        walls = find_walls(frame, np.asarray(shaft.base_px), np.asarray(shaft.head_px), expected)
+    failed: list[Reason] = []
+    for number in _MEASURED:
+        shaft = found.shafts[number]
+        walls = find_walls(frame, np.asarray(shaft.base_px), np.asarray(shaft.head_px), expected_px)
         if scale.mm_per_px is None:
             roi_px = RELATIVE_ROI[number] * walls.strip.length_px
         else:
-            roi_px = constants.roi_length_mm[number] / scale.mm_per_px
-        profile = measure(walls, number, roi_px, constants.roi_margin_fraction, scale.blur_px)
-        failed = exposure_reason(frame, walls, profile) or bone_reason(
-            walls, profile, scale.mm_per_px, constants.min_valid_fraction
-        )
-        if failed is None:
+            roi_px = limits.roi_length_mm[number] / scale.mm_per_px
+        profile = measure(walls, number, roi_px, limits.roi_margin_fraction, scale.blur_px)
+        reason = exposure_reason(walls, profile)
+        reason = reason or bone_reason(walls, profile, scale.mm_per_px, limits.min_valid_fraction)
+        if reason is None:
             bones.append(_Measured(number, walls, profile))
         else:
-            reasons.append(failed)
-    return bones, reasons
+            failed.append(reason)
+    return bones, failed
 
 
 def _incomplete(bones: list[_Measured]) -> Reason:
     names = " and ".join(str(bone.number) for bone in bones)
-    return Reason(
-        "bones-incomplete",
-        f"only metacarpals {names} could be measured; the means are of these",
-        "Compare only with results of the same bones.",
-        len(bones),
-        len(MEASURED),
-    )
+    message = f"only metacarpals {names} could be measured; the means are of these"
+    remedy = "Compare only with results of the same bones."
+    return Reason("bones-incomplete", message, remedy, len(bones), len(_MEASURED))
 
 
 def _side_note(given: Side | None, seen: Side) -> Reason | None:
     if given is None or given is seen:
         return None
-    return Reason(
-        "side-disagrees",
-        f"the order says {given.word}, the thumb in the image says {seen.word}",
-        "Check the patient's hand; an image may also be mirrored on display.",
-    )
+    message = f"the order says {given.word}, the thumb in the image says {seen.word}"
+    return Reason("side-disagrees", message, "Check which hand it is; the image may be mirrored on display.")
 
 
 def _result(
-    bones: list[_Measured],
-    scale: _Scale,
-    protocol: Protocol,
-    side: Side,
-    notes: list[Reason],
-    subject: tuple[float | None, Sex | None, Reference],
+    bones: list[_Measured], scale: _Scale, limits: Analysis, side: Side, reference_id: str
 ) -> DxrResult:
-    age, sex, reference = subject
-    constants = protocol.analysis
-    reported = tuple(_bone(bone, scale) for bone in bones)
-    weights = np.array([constants.bone_weights[bone.number] for bone in bones])  # pyright: ignore
-    vpa = _combined([b.vpa_cm for b in reported], weights)
-    bmd = None
-    found = Scores(None, None)
-    if vpa is not None:
-        factor = density(
-            constants.reference_magnification.value,
-            constants.bmd_constant_g_cm3.value,
-            constants.default_porosity.value,
-        )
-        bmd = Measurement(factor * vpa.value, "g/cm2", factor * vpa.u95)
-        found = scores(bmd.value, age, sex, reference, constants.min_age_years)
+    reported = [_bone(bone, scale) for bone in bones]
+    weights = np.array([limits.bone_weights[bone.number] for bone in bones])
     equal = np.ones(len(bones))
-    mci = _combined([bone.mci for bone in reported], equal)
-    assert mci is not None
+    vpa = _mean_if_all([bone.vpa_cm for bone in reported], weights)
+    porosity = limits.default_porosity.value
+    bmd = None
+    if vpa is not None:
+        per_cm = density(limits.reference_magnification.value, limits.bmd_constant_g_cm3.value, porosity)
+        bmd = Measurement(per_cm * vpa.value, "g/cm2", per_cm * vpa.u95)
     return DxrResult(
         algorithm=ALGORITHM,
         side=side,
         scale="relative" if scale.mm_per_px is None else "absolute",
-        bones=reported,
-        mci=mci,
-        t_mm=_combined([bone.t_mm for bone in reported], equal),
-        w_mm=_combined([bone.w_mm for bone in reported], equal),
+        bones=tuple(reported),
+        mci=_mean([bone.mci for bone in reported], equal),
+        t_mm=_mean_if_all([bone.t_mm for bone in reported], equal),
+        w_mm=_mean_if_all([bone.w_mm for bone in reported], equal),
         vpa_cm=vpa,
         bmd_g_cm2=bmd,
-        porosity=None if bmd is None else constants.default_porosity.value,
+        porosity=None if bmd is None else porosity,
         porosity_measured=False,
-        t_score=found.t,
-        z_score=found.z,
-        reference=reference.id,
-        notes=(*notes, *found.notes),
+        t_score=None,
+        z_score=None,
+        reference=reference_id,
     )
+
+
+def _scored(
+    result: DxrResult, age: float | None, sex: Sex | None, limits: Analysis, reference: Reference
+) -> DxrResult:
+    if result.bmd_g_cm2 is None:
+        return result
+    found = scores(result.bmd_g_cm2.value, age, sex, reference, limits.min_age_years)
+    return replace(result, t_score=found.t, z_score=found.z, notes=(*result.notes, *found.notes))
 
 
 def _bone(measured: _Measured, scale: _Scale) -> Bone:
     profile, strip = measured.profile, measured.walls.strip
-    mci_u95 = profile.mci * float(np.hypot(profile.t_u95_px / profile.t_px, profile.w_u95_px / profile.w_px))
+    relative_u95 = float(np.hypot(profile.t_u95_px / profile.t_px, profile.w_u95_px / profile.w_px))
     half = profile.w_px / 2
     start, end = profile.roi_px
     corners = strip.to_frame_px([start, start, end, end], [-half, half, half, -half])
@@ -259,11 +238,11 @@ def _bone(measured: _Measured, scale: _Scale) -> Bone:
         mm = scale.mm_per_px
         t = Measurement(profile.t_px * mm, "mm", profile.t_u95_px * mm)
         w = Measurement(profile.w_px * mm, "mm", profile.w_u95_px * mm)
-        u95_mm = volume_per_area_u95(t.value, t.u95, w.value, w.u95)
-        vpa = Measurement(volume_per_area(t.value, w.value) / 10, "cm", u95_mm / 10)
+        vpa_u95_mm = volume_per_area_u95(t.value, t.u95, w.value, w.u95)
+        vpa = Measurement(volume_per_area(t.value, w.value) / 10, "cm", vpa_u95_mm / 10)
     return Bone(
         number=measured.number,
-        mci=Measurement(profile.mci, "1", mci_u95),
+        mci=Measurement(profile.mci, "1", profile.mci * relative_u95),
         t_mm=t,
         w_mm=w,
         vpa_cm=vpa,
@@ -273,14 +252,13 @@ def _bone(measured: _Measured, scale: _Scale) -> Bone:
     )
 
 
-def _combined(values: list[Measurement | None], weights: np.ndarray) -> Measurement | None:
-    """Weighted mean; the systematic parts are common to the bones, so the half widths are averaged too."""
+def _mean_if_all(values: list[Measurement | None], weights: npt.NDArray[np.float64]) -> Measurement | None:
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
+    return _mean(known, weights) if len(known) == len(values) else None
+
+
+def _mean(values: list[Measurement], weights: npt.NDArray[np.float64]) -> Measurement:
+    """Weighted mean; systematic parts are common to the bones, so half widths are averaged, not reduced."""
     share = weights / weights.sum()
-    return Measurement(
-        float(share @ [value.value for value in known]),
-        known[0].unit,
-        float(share @ [value.u95 for value in known]),
-    )
+    value = float(share @ np.array([v.value for v in values]))
+    return Measurement(value, values[0].unit, float(share @ np.array([v.u95 for v in values])))

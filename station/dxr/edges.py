@@ -258,13 +258,16 @@ def _smooth_path(worth: Floats) -> npt.NDArray[np.int64]:
     loss = (_BEND * (moves * ACROSS_STEP_PX) ** 2)[:, None]
     columns = np.arange(worth.shape[1])
     back = np.empty(worth.shape, np.int64)
-    total = worth[0]
+    padded = np.full(worth.shape[1] + 4, -np.inf)
+    shifted = np.lib.stride_tricks.sliding_window_view(padded, worth.shape[1])  # a view: follows `padded`
+    options = np.empty(shifted.shape)
+    total = padded[2:-2]
+    total[:] = worth[0]
     for row in range(1, len(worth)):
-        padded = np.pad(total, 2, constant_values=-np.inf)
-        options = np.lib.stride_tricks.sliding_window_view(padded, len(columns)) - loss
+        np.subtract(shifted, loss, out=options)
         choice = options.argmax(axis=0)
         back[row] = columns + moves[choice]
-        total = options[choice, columns] + worth[row]
+        np.add(options[choice, columns], worth[row], out=total)
     path = np.empty(len(worth), np.int64)
     path[-1] = int(total.argmax())
     for row in range(len(worth) - 1, 0, -1):

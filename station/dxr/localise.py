@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from station.dxr.hand import Hand, find_hand
+from station.exam import Side
 from station.frame import Frame, Signal
 from station.result import Reason
 
@@ -42,7 +43,8 @@ class Located:
     """The hand in a small image."""
 
     image: Image  # attenuation, bone bright
-    hand: Hand
+    hand: Hand  # with five named fingers
+    side: Side  # by its thumb
     scale: float  # frame pixels per small pixel
 
     def to_frame_px(self, small_px: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -70,17 +72,17 @@ def locate(frame: Frame) -> Located | Reason:
         reasons = [reason for reason in found if isinstance(reason, Reason)]
         commonest = Counter(reason.id for reason in reasons).most_common(1)[0][0]
         return next(reason for reason in reasons if reason.id == commonest)
-    complete = max(len(hand.fingers) for hand in hands)
-    if complete < 5:
+    open_hands = [(hand, hand.side) for hand in hands if len(hand.fingers) == 5 and hand.side is not None]
+    if not open_hands:
         return Reason(
             "no-open-hand",
             "nothing in the image has the outline of an open hand with five fingers",
-            "Lay the hand flat, palm down, fingers and thumb slightly apart; give an image of the whole hand.",
-            complete,
+            "Lay the whole hand flat, palm down, fingers and thumb slightly apart.",
+            max(len(hand.fingers) for hand in hands),
             5,
         )
-    best = [hand for hand in hands if len(hand.fingers) == complete]
-    return Located(image, best[len(best) // 2], scale)
+    hand, side = open_hands[len(open_hands) // 2]
+    return Located(image, hand, side, scale)
 
 
 def attenuation(pixels: npt.NDArray[np.generic], signal: Signal) -> Image:

@@ -95,9 +95,7 @@ def find_shafts(located: Located) -> dict[int, Shaft] | Reason:
         Shafts by number, or `metacarpals-not-found`.
     """
     hand = located.hand
-    if hand.side is None or len(hand.fingers) < 5:
-        raise ValueError(f"five named fingers are needed to name metacarpals, got {sorted(hand.fingers)}")
-    pose = pose_of(hand, hand.side)
+    pose = pose_of(hand, located.side)
     answers = _ridges(_patch(located.image, pose))
     lines = [_candidates(answers, hand, pose, number) for number in NUMBERS]
     chosen = _choose(lines)

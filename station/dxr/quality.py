@@ -16,7 +16,7 @@ Known failures
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import Walls
+from station.dxr.edges import ALONG_STEP_PX, Walls
 from station.dxr.localise import Located
 from station.dxr.metacarpals import Shaft
 from station.dxr.radiogrammetry import Profile
@@ -37,6 +37,13 @@ _MAX_SATURATED = 0.02  # of the region's pixels, dose image: where the detector 
 _MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clipped canal does not (derived)
 _MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
 _MIN_FLARE = 1.0  # a metacarpal widens from its narrowest part to base and head (derived)
+_LAST_WAIST = (
+    0.6  # metacarpals are narrowest at or below mid length (0.34-0.55 in shared/data), phalanges above
+)
+_SHAFT = (0.25, 0.75)  # of the length: where nothing may cross
+_MIN_DIP = 0.25  # contrast of the shaft at its weakest place, over its median (derived)
+_BESIDE = 0.3  # of the width, looked at beside the bone
+_DIP_LENGTH = 0.04  # of the length, half of what is averaged
 _MAX_ANISOTROPY = 0.01
 
 
@@ -49,7 +56,9 @@ def frame_reason(frame: Frame, limit_mm: float) -> Reason | None:
         return None
     ratio = frame.spacing_mm[0] / frame.spacing_mm[1]
     if abs(ratio - 1) > _MAX_ANISOTROPY:
-        return Reason("pixels-not-square", "the pixels are not square", "Resample to square pixels.", ratio, 1.0)
+        return Reason(
+            "pixels-not-square", "the pixels are not square", "Resample to square pixels.", ratio, 1.0
+        )
     pitch = max(frame.spacing_mm)
     if frame.scale_known and pitch > limit_mm:
         message = f"pixel pitch {pitch:g} mm; at most {limit_mm:g} mm resolves the cortex"
@@ -95,9 +104,9 @@ def bone_reason(walls: Walls, profile: Profile, mm_per_px: float | None, min_val
     return next((reason for reason in checks if reason is not None), None)
 
 
-def exposure_reason(frame: Frame, walls: Walls, profile: Profile) -> Reason | None:
+def exposure_reason(walls: Walls, profile: Profile) -> Reason | None:
     """Signal to noise of single pixels under the bone of a dose image."""
-    if frame.signal is not Signal.DOSE:
+    if walls.strip.signal is not Signal.DOSE:
         return None
     canal = _canal(walls, profile)
     rest = canal - np.median(canal, axis=1, keepdims=True)
@@ -170,7 +179,7 @@ def _valid(profile: Profile, minimum: float) -> Reason | None:
         return None
     return Reason(
         "too-few-valid-profiles",
-        f"only {profile.valid_fraction:.0%} of the profiles of metacarpal {profile.number} show four clear edges",
+        f"only {profile.valid_fraction:.0%} of metacarpal {profile.number}'s profiles show four clear edges",
         "Look for motion, rings, casts or a rotated hand; repeat only if the cause can be removed.",
         profile.valid_fraction,
         minimum,
@@ -211,19 +220,49 @@ def _anatomy(profile: Profile, mm_per_px: float | None) -> Reason | None:
 
 
 def _shape(walls: Walls, profile: Profile) -> Reason | None:
-    s, length = walls.strip.along_px, walls.strip.length_px
+    s = walls.strip.along_px / walls.strip.length_px
     width = walls.width_px
-    waist = float(np.median(width[(s >= profile.roi_px[0]) & (s <= profile.roi_px[1])]))
-    flare = min(float(np.median(width[s < 0.16 * length])), float(np.median(width[s > 0.8 * length]))) / waist
-    if flare >= _MIN_FLARE:
-        return None
-    return Reason(
-        "not-a-metacarpal",
-        f"what should be metacarpal {profile.number} does not widen to its ends as a metacarpal does",
-        "Check that the hand lies flat, palm down, and is not cut.",
-        flare,
-        _MIN_FLARE,
+    inside = (
+        np.abs(walls.strip.along_px - profile.narrowest_px) <= (profile.roi_px[1] - profile.roi_px[0]) / 2
     )
+    waist = float(np.median(width[inside]))
+    flare = min(float(np.median(width[s < 0.16])), float(np.median(width[s > 0.8]))) / waist
+    remedy = "Check that this is a PA hand, lying flat, with its metacarpals whole and free."
+    name = f"what should be metacarpal {profile.number}"
+    if flare < _MIN_FLARE:
+        message = f"{name} does not widen to its ends as a metacarpal does"
+        return Reason("not-a-metacarpal", message, remedy, flare, _MIN_FLARE)
+    place = profile.narrowest_px / walls.strip.length_px
+    if place > _LAST_WAIST:
+        message = f"{name} is narrowest towards the finger, as a phalanx is"
+        return Reason("not-a-metacarpal", message, remedy, place, _LAST_WAIST)
+    dip = _weakest_contrast(walls)
+    if dip < _MIN_DIP:
+        message = f"{name} is interrupted: a joint, a fracture or an overlying edge crosses its shaft"
+        return Reason("shaft-broken", message, remedy, dip, _MIN_DIP)
+    return None
+
+
+def _weakest_contrast(walls: Walls) -> float:
+    """Least contrast of bone to the darker of its two sides along the shaft, over its median."""
+    strip = walls.strip
+    x = strip.across_px[None, :]
+    low, high = (edge[:, None] for edge in walls.outer)
+    reach = _BESIDE * float(np.median(walls.width_px))
+    sides = ((x <= low) & (x > low - reach), (x >= high) & (x < high + reach))
+    beside = np.minimum(*(_row_means(strip.values, side) for side in sides))
+    contrast = _row_means(strip.values, (x > low) & (x < high)) - beside
+    half = max(round(_DIP_LENGTH * strip.length_px / ALONG_STEP_PX), 1)
+    smooth = np.convolve(
+        np.pad(contrast, half, mode="edge"), np.full(2 * half + 1, 1 / (2 * half + 1)), "valid"
+    )
+    s = strip.along_px / strip.length_px
+    shaft = smooth[(s > _SHAFT[0]) & (s < _SHAFT[1])]
+    return float(shaft.min() / max(np.median(shaft), 1e-9))
+
+
+def _row_means(values: Image, where: Bools) -> npt.NDArray[np.float64]:
+    return (values * where).sum(axis=1) / np.maximum(where.sum(axis=1), 1)
 
 
 def _region(walls: Walls, profile: Profile) -> tuple[Bools, Bools]:

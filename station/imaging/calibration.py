@@ -13,7 +13,8 @@ Meaning
     (raw − offset) × gain is proportional to detector air kerma, relative to the flat's beam shape.
     `lsb_per_ugy` holds at the beam quality of the flats, not at RQA5.
 Known failures
-    A large object that attenuates less than a quarter over its whole area looks like beam shape.
+    A large object that attenuates less than a quarter over its whole area looks like beam shape. Lag of an
+    exposure shortly before the darks stays in the offset.
 """
 
 import hashlib
@@ -110,35 +111,39 @@ def build(
     if made_at.tzinfo is None:
         raise ValueError("the calibration time needs a time zone")
     dark, flat = _stacked(darks, "dark"), _stacked(flats, "flat")
-    if (dark.serial, dark.offset.shape, dark.saturation) != (flat.serial, flat.offset.shape, flat.saturation):
+    if (dark.serial, dark.mean.shape, dark.saturation) != (flat.serial, flat.mean.shape, flat.saturation):
         raise _rejected(
             "series-differ", "darks and flats are of different panels or modes", "take both again"
         )
     _refuse_levels(dark, flat)
-    signal = flat.offset - dark.offset
-    _refuse_object(signal)
-    bad = defective.find(dark.offset, dark.noise, signal, dark.saturation)
+    _refuse_object(flat.mean - dark.mean)
+    maps = _maps(dark, flat, flat_kerma_ugy, made_at, technique)
+    return replace(_frozen(maps), sha256=_digest(maps))
+
+
+def _maps(dark: "_Stack", flat: "_Stack", flat_kerma_ugy: float, made_at: datetime, technique: str) -> Maps:
+    signal = flat.mean - dark.mean
+    bad = defective.find(dark.mean, dark.noise, signal, dark.saturation)
     _refuse_defects(bad)
     good = ~bad
     level = float(signal[good].mean(dtype=np.float64))
     gain = np.ones_like(signal)
     np.divide(np.float32(level), signal, out=gain, where=good)
-    maps = Maps(
+    return Maps(
         serial=dark.serial,
         shape=(signal.shape[0], signal.shape[1]),
-        offset=dark.offset,
+        offset=dark.mean,
         gain=gain,
         defects=bad,
         patches=defective.plan(bad),
         raw_saturation=dark.saturation,
-        ceiling_lsb=float(((np.float32(dark.saturation) - dark.offset) * gain)[good].min()),
+        ceiling_lsb=float(((np.float32(dark.saturation) - dark.mean) * gain)[good].min()),
         lsb_per_ugy=level / flat_kerma_ugy,
         made_at=made_at,
         technique=technique,
         dark_count=dark.count,
         flat_count=flat.count,
     )
-    return replace(_frozen(maps), sha256=_digest(maps))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +152,7 @@ class _Stack:
 
     serial: str
     saturation: float
-    offset: Float
+    mean: Float
     noise: Float
     count: int
 
@@ -200,14 +205,14 @@ def _refuse_frame(frame: Frame, first: Frame | None, name: str) -> None:
 
 def _refuse_levels(dark: _Stack, flat: _Stack) -> None:
     low, high = FLAT_LEVEL_RANGE
-    dark_level = float(np.median(dark.offset)) / dark.saturation
+    dark_level = float(np.median(dark.mean)) / dark.saturation
     if dark_level >= low:
         raise _rejected(
             "dark-level",
             f"the darks stand at {dark_level:.0%} of saturation, allowed is below {low:.0%}",
             "make sure that nothing radiates and take them again",
         )
-    level = float(np.median(flat.offset)) / flat.saturation
+    level = float(np.median(flat.mean)) / flat.saturation
     if not low <= level <= high:
         remedy = "raise the mAs" if level < low else "lower the mAs"
         raise _rejected(

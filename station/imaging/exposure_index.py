@@ -174,11 +174,13 @@ def _rectangle(field: Mask) -> tuple[int, int, int, int]:
 def _in_pixels(
     rectangle: tuple[int, int, int, int], steps: tuple[int, ...], pixels: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """A side at the frame's border stays there, any other goes one block in: that block is partly shut."""
+    """A side at the frame's border stays there, any other goes in by the penumbra."""
     sides: list[int] = []
     for first, end, count, size in (
         (rectangle[0], rectangle[1], steps[0], pixels[0]),
         (rectangle[2], rectangle[3], steps[1], pixels[1]),
     ):
-        sides += [0 if first == 0 else (first + 1) * _STEP_PX, size if end == count else (end - 1) * _STEP_PX]
+        near = 0 if first == 0 else (first + _PENUMBRA_STEPS) * _STEP_PX
+        far = size if end == count else (end - _PENUMBRA_STEPS) * _STEP_PX
+        sides += [min(near, size), max(far, 0)]
     return sides[0], sides[1], sides[2], sides[3]

@@ -51,7 +51,7 @@ def render(frame: Frame, region: Region | None = None) -> Presentation:
     frame : Frame
         FOR_PROCESSING, Signal.DOSE.
     region : Region, optional
-        As found for the exposure index; found here if not given.
+        As found for the exposure index, else found here.
 
     Returns
     -------
@@ -62,13 +62,12 @@ def render(frame: Frame, region: Region | None = None) -> Presentation:
         raise ValueError(f"needs a corrected dose frame, got {frame.stage} {frame.signal}")
     found = region or find_region(frame)
     if isinstance(found, Reason):
-        direct_lsb = max(float(np.percentile(frame.pixels[::8, ::8], 99.5)), 1.0)
-        field = (0, frame.shape[0], 0, frame.shape[1])
         sample = frame.pixels[::8, ::8].ravel()
+        direct_lsb = max(float(np.percentile(sample, 99.5)), 1.0)
+        field = (0, frame.shape[0], 0, frame.shape[1])
     else:
         direct_lsb, field, sample = found.direct_lsb, found.field_px, found.means[found.mask]
-    pixels = _attenuation(frame.pixels, direct_lsb)
-    _shut(pixels, field)
+    pixels = _shut(_attenuation(frame.pixels, direct_lsb), field)
     center, width = _window(sample, direct_lsb)
     shown = Frame(
         pixels=pixels,
@@ -100,11 +99,12 @@ def _attenuation(signal: Pixels, direct_lsb: float) -> npt.NDArray[np.uint16]:
     return shown
 
 
-def _shut(pixels: npt.NDArray[np.uint16], field: tuple[int, int, int, int]) -> None:
+def _shut(pixels: npt.NDArray[np.uint16], field: tuple[int, int, int, int]) -> npt.NDArray[np.uint16]:
     """Black outside the field: a bright surround would blind the eye to the bone."""
     top, bottom, left, right = field
     pixels[:top], pixels[bottom:] = 0, 0
     pixels[:, :left], pixels[:, right:] = 0, 0
+    return pixels
 
 
 def _window(sample: Pixels, direct_lsb: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Correcting a full frame costs at most three passes of `frame.astype(np.float32) * gain` over it.
 
-Both are timed side by side, alternating, so that a busy machine slows both; medians are compared.
-Run with -s to see the table.
+Both are timed side by side, alternating, so that a busy machine slows both; medians are compared. An absolute
+limit is held against the least of the rounds. Run with -s to see the table.
 """
 
 import statistics
@@ -51,21 +51,23 @@ def hand(maps):
     return raw(np.clip(maps.offset + signal * maps.gain, 0, 65535).astype(np.uint16))
 
 
-def medians_ms(*actions):
+def times_ms(*actions):
+    """Of every round, the actions alternating."""
     times = [[] for _ in actions]
     for _ in range(ROUNDS):
         for action, taken in zip(actions, times, strict=True):
             started = time.perf_counter()
             action()
             taken.append((time.perf_counter() - started) * 1000)
-    return [statistics.median(taken) for taken in times]
+    return times
 
 
 def test_a_frame_is_corrected_within_three_numpy_passes(maps, hand):
     gain = np.array(maps.gain)
-    reference_ms, corrected_ms = medians_ms(
+    numpy_pass, correction = times_ms(
         lambda: hand.pixels.astype(np.float32) * gain, lambda: correct(hand, maps)
     )
+    reference_ms, corrected_ms = statistics.median(numpy_pass), statistics.median(correction)
     ratio = corrected_ms / reference_ms
     table = f"""
 | 2400x3000, {maps.defects.sum()} defects    | median ms | ratio |
@@ -78,7 +80,8 @@ def test_a_frame_is_corrected_within_three_numpy_passes(maps, hand):
 
 def test_maps_are_loaded_before_anybody_waits(maps, tmp_path):
     calibration.save(maps, tmp_path)
-    (load_ms,) = medians_ms(lambda: calibration.load(tmp_path, "P-1"))
+    (taken,) = times_ms(lambda: calibration.load(tmp_path, "P-1"))
+    load_ms = min(taken)  # the rest is what else the machine did
     print(f"\nload and verify maps: {load_ms:.0f} ms")  # noqa: T201  as above
     assert (
         calibration.check(calibration.load(tmp_path, "P-1"), "P-1", SHAPE, MADE_AT + timedelta(days=1), 7)
@@ -89,9 +92,10 @@ def test_maps_are_loaded_before_anybody_waits(maps, tmp_path):
 
 def test_picture_and_index_are_there_at_once(maps, hand):
     frame = correct(hand, maps)
-    index_ms, picture_ms = medians_ms(
+    index, picture = times_ms(
         lambda: exposure_index.of(frame, maps.lsb_per_ugy, 1000), lambda: presentation.render(frame)
     )
+    index_ms, picture_ms = min(index), min(picture)
     print(f"\nexposure index {index_ms:.0f} ms, picture {picture_ms:.0f} ms")  # noqa: T201  as above
     assert index_ms <= 100
     assert picture_ms <= 250

@@ -5,7 +5,8 @@ import pytest
 
 from simulators.camera import SimulatedCamera
 from simulators.world import World
-from station.devices import BadSettings, Room, VirtualClock
+from station.clock import VirtualClock
+from station.devices import BadSettings, Room
 
 
 class Rig:

@@ -6,16 +6,8 @@ from simulators.dap import SimulatedDapMeter
 from simulators.io import SimulatedRoomIo
 from simulators.scene import EmptyScene
 from simulators.world import World, kerma_ugy
-from station.devices import (
-    Attendant,
-    BadSettings,
-    CommunicationLost,
-    Lamp,
-    NotConnected,
-    Room,
-    SwitchStage,
-    VirtualClock,
-)
+from station.clock import VirtualClock
+from station.devices import Attendant, BadSettings, CommunicationLost, Lamp, NotConnected, Room, SwitchStage
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from simulators.generator import SimulatedGenerator
 from simulators.scene import EmptyScene
 from simulators.world import World
+from station.clock import VirtualClock
 from station.devices import (
     Aborted,
     BadSettings,
@@ -21,7 +22,6 @@ from station.devices import (
     Room,
     SwitchStage,
     Technique,
-    VirtualClock,
 )
 
 HAND = Technique(50, 100, 16)

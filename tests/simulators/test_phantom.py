@@ -225,6 +225,9 @@ def test_an_empty_scene_is_open_field() -> None:
         ({"phantom": "thickness=1"}, "unknown 'thickness'; allowed are preset"),
         ({"phantom": "t=9"}, "t=9 given; allowed is 0.5 to 3.5"),
         ({"phantom": "t=x"}, "is no number"),
+        ({"phantom": "t2=9"}, "t2=9 given; allowed is 0.5 to 3.5"),
+        ({"phantom": "seed=1.5"}, "whole numbers"),
+        ({"phantom": "size=huge"}, "allowed are small, medium, large"),
         ({"phantom": "t"}, "key=value"),
         ({"phantom": "t=1,t=2"}, "key=value"),
         ({"phantom": "t=3.4,w=6"}, "leaves no canal"),
@@ -240,6 +243,13 @@ def test_refuses_what_cannot_be_posed_and_says_what_is_allowed(
 ) -> None:
     with pytest.raises(BadSettings, match=message):
         scene_from(settings)
+
+
+def test_a_pose_made_in_code_is_checked_like_one_from_a_file() -> None:
+    with pytest.raises(BadSettings, match="allowed is 0 to 100"):
+        Pose(height=101)
+    with pytest.raises(BadSettings, match="shift y=400"):
+        Pose(shift=(0, 400))
 
 
 def test_refuses_a_hand_at_the_focal_spot() -> None:

@@ -8,7 +8,8 @@ from simulators.faults import KINDS, FaultName, FaultScript, Moment, parse_fault
 from simulators.io import SimulatedRoomIo
 from simulators.scene import EmptyScene
 from simulators.world import Radiation, World, WorldSettings, kerma_ugy
-from station.devices import BadSettings, Lamp, Room, SwitchStage, VirtualClock
+from station.clock import VirtualClock
+from station.devices import BadSettings, Lamp, Room, SwitchStage
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,0 +1,88 @@
+"""Real radiographs: localisation, naming, side, plausibility and refusal; no lengths, their scale is unknown."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from station.dxr.analysis import analyse
+from station.exam import Side
+from station.frame import Frame, Signal, Stage
+from station.image_file import read_image
+from station.result import DxrResult, Refused
+
+LANDMARKS = {2: (16, 21), 3: (15, 25), 4: (14, 29)}  # base and finger joint of each metacarpal
+AGE_MONTHS = 100  # below it many hands show no canal
+MCI_OF_CHILDREN = (0.25, 0.65)
+
+
+@pytest.fixture(scope="module")
+def older(hands):
+    with (hands / "rsna/ages.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if int(row["bone_age_months"]) >= AGE_MONTHS]
+    return [hands / row["file"] for row in rows]
+
+
+@pytest.fixture
+def run(protocol, reference):
+    return lambda frame: analyse(frame, None, None, protocol, reference)
+
+
+def test_measures_nearly_all_hands_of_older_children(older, run):
+    results = {path.stem: run(read_image(path)) for path in older}
+    measured = {name: r for name, r in results.items() if isinstance(r, DxrResult)}
+    assert len(results) == 24
+    assert len(measured) >= 22
+    for name, result in measured.items():
+        assert result.side is (Side.RIGHT if name == "2838" else Side.LEFT), name
+        assert MCI_OF_CHILDREN[0] < result.mci.value < MCI_OF_CHILDREN[1], name
+        assert (result.scale, result.bmd_g_cm2) == ("relative", None)
+
+
+def test_axes_follow_the_landmarks_of_film_scans(hands, run):
+    with (hands / "dha/landmarks.csv").open() as file:
+        marks = {row[0]: np.array(row[1:], float).reshape(-1, 2)[:, ::-1] for row in csv.reader(file) if row}
+    for name, points in marks.items():
+        found = run(read_image(hands / f"dha/{name}.png"))
+        assert isinstance(found, DxrResult), name
+        assert found.side is Side.LEFT, name
+        for bone in found.bones:
+            base, head = (points[i] for i in LANDMARKS[bone.number])
+            length = np.hypot(*(head - base))
+            middle = (base + head) / 2
+            axis = np.array(bone.axis_px)
+            along = (axis[1] - axis[0]) / np.hypot(*(axis[1] - axis[0]))
+            angle = np.degrees(np.arccos(along @ (head - base) / length))
+            across = abs((middle - axis[0]) @ np.array([-along[1], along[0]]))
+            assert angle < 6, (name, bone.number)
+            assert across < 0.07 * length, (name, bone.number)  # half a shaft width
+            assert np.hypot(*(axis - (base, head)).T).max() < 0.2 * length, (name, bone.number)
+
+
+def test_refuses_everything_that_is_no_pa_hand(hands, run):
+    why = {}
+    for path in sorted((hands / "negatives").iterdir()):
+        found = run(read_image(path))
+        assert isinstance(found, Refused), path.name
+        assert all(reason.message and reason.remedy for reason in found.reasons)
+        why[path.name] = found.reasons[0].id
+    assert why["phil_10185_chest.jpg"] in {"not-a-hand", "no-open-hand"}
+    assert why["medpix_002.jpg"] in {"not-a-hand", "no-open-hand"}
+    assert why["child_dactylitis.jpg"] in {"not-a-metacarpal", "metacarpals-not-found"}
+
+
+@pytest.mark.parametrize("angle", [-135, -40, 25, 90])
+@pytest.mark.parametrize("name", ["4503", "2391", "4360"])
+def test_turning_or_mirroring_a_real_hand_changes_little(hands, run, name, angle):
+    frame = read_image(hands / f"rsna/{name}.png")
+    upright = run(frame)
+    side = 2700
+    matrix = cv2.getRotationMatrix2D((frame.shape[1] / 2, frame.shape[0] / 2), angle, 1)
+    matrix[:, 2] += side / 2 - np.array([frame.shape[1], frame.shape[0]]) / 2
+    pixels = cv2.warpAffine(frame.pixels, matrix, (side, side), flags=cv2.INTER_CUBIC)
+    turned = run(Frame(pixels, Stage.FOR_PRESENTATION, Signal.ATTENUATION, None, "turned"))
+    mirrored = run(Frame(pixels[:, ::-1].copy(), Stage.FOR_PRESENTATION, Signal.ATTENUATION, None, "mirrored"))
+    assert (upright.side, turned.side, mirrored.side) == (Side.LEFT, Side.LEFT, Side.RIGHT)
+    for other in (turned, mirrored):
+        assert other.mci.value == pytest.approx(upright.mci.value, rel=0.06)

@@ -1,0 +1,234 @@
+"""The commands as a user calls them: in a process of their own, outside the checkout."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simulators.phantom import HandPhantom
+from simulators.spec import HandSpec
+
+COMMAND = Path(sys.executable).with_name("dxr-station")
+
+
+def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(COMMAND), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | environment,
+    )
+
+
+def exam(cwd: Path, *arguments: object) -> tuple[int, dict]:
+    done = run("exam", "--json", *arguments, cwd=cwd)
+    assert done.stdout.count("\n") == 1, done.stderr
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """One station's folder, calibrated by its first exam."""
+    return tmp_path_factory.mktemp("site")
+
+
+def truth_t_mm(text: str = "") -> float:
+    truth = HandPhantom(HandSpec.parse(text)).truth()
+    return sum(truth[bone].t_mm for bone in (2, 3, 4)) / 3
+
+
+def test_a_first_exam_on_a_fresh_machine_measures_the_phantom_and_is_coded_0750t(site):
+    code, report = exam(site)
+    assert (code, report["status"], report["code"], report["scale"]) == (0, "measured", "0750T", "absolute")
+    assert report["dxr"]["t_mm"] == pytest.approx(truth_t_mm(), abs=0.1)
+    assert report["dxr"]["t_mm"] == pytest.approx(sum(b["t_mm"] for b in report["dxr"]["bones"].values()) / 3)
+    assert [Path(path).suffix for path in report["objects"]] == [".dcm", ".dcm"]
+    assert all((site / path).is_file() for path in report["objects"])
+
+
+@pytest.mark.parametrize("spec", ["t=1.2,w=7.4", "t=2.1,w=8.8", "t=1.6,w=8.2,t2=1.3"])
+def test_other_phantoms_are_measured_too(site, spec):
+    code, report = exam(site, "--phantom", spec)
+    assert code == 0
+    assert report["dxr"]["t_mm"] == pytest.approx(truth_t_mm(spec), abs=0.1)
+
+
+def test_the_other_hand_turned_and_shifted_is_measured_too(site):
+    code, report = exam(site, "--side", "R", "--pose", "rotation=-10,shift=6:-8")
+    assert (code, report["side"]) == (0, "R")
+    assert report["dxr"]["t_mm"] == pytest.approx(truth_t_mm(), abs=0.1)
+
+
+def test_the_same_seed_gives_the_same_numbers(site):
+    first, second = (exam(site, "--seed", 7)[1] for _ in range(2))
+    assert first["dxr"] == second["dxr"]
+
+
+def test_a_real_radiograph_is_measured_in_relative_scale(site, data):
+    code, report = exam(site, "--radiograph", data / "hands/rsna/4517.png")
+    assert (code, report["status"], report["code"], report["scale"]) == (0, "measured", "0750T", "relative")
+    assert 0.3 < report["dxr"]["mci"] < 0.6
+    assert (report["dxr"]["t_mm"], report["dxr"]["bmd_g_cm2"], report["dxr"]["t_score"]) == (None, None, None)
+    assert "scale-unknown" in [reason["id"] for reason in report["reasons"]]
+
+
+def test_a_radiograph_that_is_no_hand_is_never_measured(site, data):
+    code, report = exam(site, "--radiograph", data / "hands/negatives/phil_10185_chest.jpg")
+    assert (code, report["status"], report["code"]) == (3, "refused", None)
+    assert report["reasons"]
+
+
+@pytest.mark.parametrize("name", ["broken.png", "broken.dcm"])
+def test_a_corrupt_file_is_a_clear_error(site, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\nnot really" if name.endswith("png") else b"\0" * 128 + b"DICM" + b"\1" * 40
+    )
+    done = run("exam", "--json", "--radiograph", path, cwd=site)
+    assert done.returncode == 2
+    assert name in done.stderr
+    done = run("analyse", "--json", path, cwd=site)
+    assert (done.returncode, json.loads(done.stdout)["reasons"][0]["id"]) == (3, "image-unreadable")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--phantom", "q=3"], "q"),
+        (["--phantom", "t=9"], "t"),
+        (["--pose", "rotation=900"], "rotation"),
+        (["--fault", "gremlins"], "switch-released-after"),
+        (["--sex", "X"], "X"),
+        (["--side", "both"], "both"),
+        (["--hand-size", "giant"], "small, medium, large"),
+        (["--birth-date", "2190-01-01"], "lies after"),
+        (["--technique", "kvp=50"], "--technique"),
+        (["--room", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_bad_options_exit_with_2_and_one_line_that_helps(site, arguments, said):
+    done = run("exam", "--json", *arguments, cwd=site)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_technique_out_of_range_is_refused_with_the_range(site):
+    code, report = exam(site, "--technique", "kvp=50,ma=5000,ms=10")
+    assert (code, report["status"], report["exposure"]) == (2, "refused", None)
+    assert "mA allows" in report["reasons"][0]["message"] or "allows" in report["reasons"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--pose", "side=R"], "wrong-side"),
+        (["--pose", "rotation=40"], "hand-rotated"),
+        (["--pose", "shift=0:80"], "outside-field"),
+    ],
+)
+def test_a_badly_placed_hand_is_not_exposed_and_told_what_to_do(site, arguments, reason):
+    code, report = exam(site, *arguments)
+    assert (code, report["exposure"]) == (3, None)
+    assert reason in [r["id"] for r in report["reasons"]]
+    assert all(r["remedy"] for r in report["reasons"])
+
+
+def test_a_switch_released_early_leaves_a_recorded_partial_exposure(site):
+    _, report = exam(site, "--fault", "switch-released-after:4")
+    assert report["exposure"]["delivered"]["end"] == "released early"
+    assert report["exposure"]["delivered"]["ms"] == pytest.approx(4, abs=0.5)
+    assert report["exposure"]["image"]
+
+
+def test_a_detector_silent_after_exposure_is_recovered_from_its_memory(site):
+    code, report = exam(site, "--fault", "detector-silent-after-exposure:20")
+    assert (code, report["status"], report["exposure"]["recovered"]) == (0, "measured", True)
+
+
+def test_a_dead_generator_is_a_hardware_fault(site):
+    code, report = exam(site, "--fault", "generator-silent")
+    assert (code, report["exposure"]) == (4, None)
+    assert "generator-silent" in [r["id"] for r in report["reasons"]]
+
+
+@pytest.mark.hazard("wrong-calibration")
+def test_an_expired_calibration_blocks_with_its_remedy(site, tmp_path):
+    room = tmp_path / "room.yaml"
+    shipped = Path(__file__).parents[2] / "config/sim.yaml"
+    room.write_text(shipped.read_text().replace("max_age_days: 7", "max_age_days: 0.00000001"))
+    code, report = exam(site, "--room", room)
+    assert (code, report["reasons"][0]["id"]) == (2, "calibration-expired")
+    assert "dxr-station calibrate" in report["reasons"][0]["remedy"]
+
+
+@pytest.mark.hazard("wrong-calibration")
+def test_a_missing_calibration_blocks_where_the_room_does_not_make_its_own(tmp_path):
+    room = tmp_path / "room.yaml"
+    shipped = Path(__file__).parents[2] / "config/sim.yaml"
+    room.write_text(shipped.read_text().replace("at_start_if_missing: true", "at_start_if_missing: false"))
+    code, report = exam(tmp_path, "--room", room)
+    assert (code, [r["id"] for r in report["reasons"]]) == (2, ["calibration-missing"])
+
+
+@pytest.mark.hazard("image-lost")
+def test_killed_during_readout_the_exam_is_finished_from_the_spool_on_restart(site, tmp_path):
+    process = subprocess.Popen(
+        [str(COMMAND), "exam", "--json", "--real-time", "--out", str(tmp_path / "out")],
+        cwd=site,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ,
+    )
+    deadline = time.monotonic() + 100
+    spool = tmp_path / "out" / "spool"
+    try:
+        while not _patients_frame(spool) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    assert _patients_frame(spool)
+    done = run("exam", "--json", "--recover", "--out", tmp_path / "out", cwd=site)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["status"], report["code"]) == (0, "measured", "0750T")
+
+
+def _patients_frame(spool: Path) -> bool:
+    return any(
+        '"patient"' in (p.parents[1] / "exam.json").read_text() for p in spool.glob("*/exposure-1/raw.npy")
+    )
+
+
+def test_recover_with_nothing_left_says_so(site):
+    done = run("exam", "--recover", cwd=site)
+    assert (done.returncode, done.stdout) == (0, "nothing was left unfinished\n")
+
+
+def test_an_existing_image_is_0749t(site, data):
+    done = run("analyse", "--json", data / "hands/rsna/4517.png", cwd=site)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["code"], report["scale"]) == (0, "0749T", "relative")
+
+
+def test_states_drivers_and_check_print_text_and_json(site):
+    assert run("states", cwd=site).stdout.startswith("stateDiagram-v2\n")
+    assert len(json.loads(run("states", "--json", cwd=site).stdout)) > 20
+    assert "sim-generator" in run("drivers", cwd=site).stdout
+    done = run("check", cwd=site)
+    assert done.returncode == 0
+    assert "good room" in done.stdout
+
+
+def test_progress_is_for_terminals_only(site):
+    done = run("exam", cwd=site)
+    assert done.stderr == ""
+    assert done.stdout.startswith("MEASURED  code 0750T")
