@@ -1,0 +1,1 @@
+"""A room that obeys physics: one seeded world, and devices that satisfy the station's contracts."""

@@ -69,6 +69,7 @@ class SimulatedDetector:
         self._silent_until_s = -math.inf
         self._state = DetectorState.IDLE
         self._uid = ""  # of the window or the held frame
+        self._windows = 0  # since connecting: tells frames of one seed apart
         self._timer: int | None = None
         self._window: list[Dose] = []
         self._past: list[tuple[float, Dose]] = []
@@ -119,6 +120,7 @@ class SimulatedDetector:
                 )
             self._memory.refuse_unless_free(exposure_uid)
             self._uid, self._window = exposure_uid, []
+            self._windows += 1
             self._state = DetectorState.ARMING
             if not self._world.faults.lasting(FaultName.DETECTOR_NEVER_READY):
                 self._timer = self._world.after(_ARMING_S, lambda: self._open(window_ms / 1000))
@@ -250,6 +252,7 @@ class SimulatedDetector:
             dict(settings.scene),
             settings.sid_mm,
             settings.seed,
+            self._windows,
         )
 
     def _temperature_c(self) -> float:
@@ -290,7 +293,7 @@ class _Darkroom:
                 self._maps = make_maps(self._spec, self._seed)
             scene = self._scene(latent.scene)
             lights = [self._light(dose, scene, latent.sid_mm) for dose in latent.doses]
-            seed = (latent.seed, zlib.crc32(self._serial.encode()), *latent.uid.encode())
+            seed = (latent.seed, zlib.crc32(self._serial.encode()), latent.number)
             pixels: Counts = expose(self._spec, self._maps, lights, latent.temperature_c, seed)
         hand = any(dose.hand and not dose.lag for dose in latent.doses)
         return Frame(

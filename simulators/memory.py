@@ -36,6 +36,7 @@ class Latent:
     scene: Mapping[str, Any]  # its settings
     sid_mm: float
     seed: int
+    number: int  # of the window
 
     def to_json(self) -> str:
         """As text."""

@@ -1,0 +1,1 @@
+"""DICOM objects: built purely, checked for meaning before they are written."""

@@ -1,0 +1,1 @@
+"""Digital X-ray radiogrammetry, usable without a station: `analysis.analyse`."""

@@ -9,7 +9,8 @@ Method
     The shaft is resampled into a strip at full resolution, averaged a little along the bone. A straight pair
     of coarse opposite gradients aligns the strip; then the steepest gradient is followed along each side by
     dynamic programming, outer edges first, inner edges between them (dxr.md 1.6, 1.9): a coarse slope finds
-    the edge, a fine one places it. The axis is refitted to the outer mid-points and the edges found again.
+    the edge, a fine one places it. The axis is refitted to the outer mid-points, its head end moved to the
+    finger joint's gap, and the edges found again.
 Meaning
     Offsets are in frame pixels across the axis. Steepest gradients of a blurred tube lie inside the true
     surfaces by about 0.76 sigma at both edges, so the wall keeps its thickness while the width shrinks.
@@ -35,7 +36,12 @@ ALONG_STEP_PX = 3.0
 GRADIENT_SIGMA_PX = 1.0  # derivative of Gaussian across; part of the known blur
 OUTER_AVERAGE_PX = 4.0  # sigma of averaging along the bone
 INNER_AVERAGE_PX = 8.0  # endosteal contrast is lower, and trabeculae cross it
-_SKIPPED = 0.05  # of the axis at either end: joints, not shaft
+_SHAFT = (0.05, 0.95)  # of the axis: beyond lie joints
+_JOINT_RANGE = (0.3, 1.4)  # of the axis: mid shaft to mid phalanx
+_JOINT_PRIOR = (0.95, 0.25)  # where the finger joint is expected, mean and spread, in axis lengths (derived)
+_JOINT_HALF_GAP = 0.025  # of the axis: 1.5 mm of 63
+_JOINT_CLEAR = 6.0  # depth of the gap over the unevenness of the shaft
+_AXIS_BAND = 0.3  # half width of the band along the axis, of the bone width
 _STRIP_WIDTHS = 1.3  # half width of the strip, in bone widths
 _COARSE_ALIGN = 0.12  # sigma of the coarse slopes, of the width
 _COARSE_OUTER = 0.08
@@ -123,17 +129,20 @@ def find_walls(frame: Frame, base_px: Floats, head_px: Floats, expected_width_px
     base, head = strip.to_frame_px([0.0, strip.length_px], shift)
     strip = _strip(frame, base, head, _STRIP_WIDTHS * width)
     base, head, width = _refit(strip, _outer_edges(strip, width)[0])
+    head = _head_joint(_strip(frame, base, head, _AXIS_BAND * width, _JOINT_RANGE), head)
     strip = _strip(frame, base, head, _STRIP_WIDTHS * width)
     outer, slopes = _outer_edges(strip, width)
     inner, inner_slopes = _inner_edges(strip, outer)
     return Walls(strip, outer, inner, inner_slopes, slopes, _slope_noise(strip, outer))
 
 
-def _strip(frame: Frame, base_px: Floats, head_px: Floats, half_width_px: float) -> Strip:
+def _strip(
+    frame: Frame, base_px: Floats, head_px: Floats, half_width_px: float, part: tuple[float, float] = _SHAFT
+) -> Strip:
     length = float(np.hypot(*(head_px - base_px)))
     along = (head_px - base_px) / length
     across = np.array([-along[1], along[0]])
-    s = np.arange(_SKIPPED * length, (1 - _SKIPPED) * length, ALONG_STEP_PX)
+    s = np.arange(part[0] * length, part[1] * length, ALONG_STEP_PX)
     count = int(half_width_px / ACROSS_STEP_PX)
     x = ACROSS_STEP_PX * np.arange(-count, count + 1)
     where = (base_px + s[:, None, None] * along + x[None, :, None] * across).astype(np.float32)
@@ -284,6 +293,24 @@ def _refit(strip: Strip, outer: Pair) -> tuple[Floats, Floats, float]:
     ends = np.array([0.0, strip.length_px])
     base, head = strip.to_frame_px(ends, offset + slope * ends)
     return base, head, float(np.median((outer[1] - outer[0])[shaft]))
+
+
+def _head_joint(strip: Strip, head_px: Floats) -> Floats:
+    """The head end moved to the gap of the finger joint, where one is clear on the axis."""
+    s = strip.along_px / strip.length_px
+    step = ALONG_STEP_PX / strip.length_px
+    profile = strip.values.mean(axis=1)[:, None]
+    smooth = cv2.GaussianBlur(profile, (0, 0), sigmaX=0.01, sigmaY=_JOINT_HALF_GAP / 2 / step)[:, 0]
+    h = max(round(_JOINT_HALF_GAP / step), 1)
+    depth = np.zeros_like(smooth)
+    depth[h:-h] = smooth[: -2 * h] + smooth[2 * h :] - 2 * smooth[h:-h]
+    unevenness = float(np.median(np.abs(depth[s < 0.6])))
+    worth = depth * np.exp(-0.5 * ((s - _JOINT_PRIOR[0]) / _JOINT_PRIOR[1]) ** 2)
+    worth[s < 0.6] = 0
+    at = int(worth.argmax())
+    if depth[at] < _JOINT_CLEAR * unevenness:
+        return head_px
+    return strip.to_frame_px(s[at] * strip.length_px, 0.0)
 
 
 def _slope_noise(strip: Strip, outer: Pair) -> float:

@@ -40,7 +40,7 @@ _MIN_FLARE = 1.0  # a metacarpal widens from its narrowest part to base and head
 _LAST_WAIST = (
     0.6  # metacarpals are narrowest at or below mid length (0.34-0.55 in shared/data), phalanges above
 )
-_SHAFT = (0.25, 0.75)  # of the length: where nothing may cross
+_SHAFT = (0.3, 0.75)  # of the length: where nothing may cross
 _MIN_DIP = 0.25  # contrast of the shaft at its weakest place, over its median (derived)
 _BESIDE = 0.3  # of the width, looked at beside the bone
 _DIP_LENGTH = 0.04  # of the length, half of what is averaged

@@ -1,0 +1,1 @@
+"""From raw counts to a corrected frame, its exposure index and a picture."""
