@@ -1,7 +1,7 @@
 """A simulated flat panel detector on the room's one world.
 
 Arming takes 0.3 s, reading 0.7 s. What fell on the panel is kept as a list of doses and becomes numbers when
-it is fetched or recovered, outside the world's lock; the numbers depend on the exposure's UID, the panel and
+it is fetched or recovered, outside the world's lock; the numbers depend on the window's number, the panel and
 the world's seed only. Charge that no window collects is seen as lag.
 
 With `memory_folder` the doses are on disk when radiation ends: like a real panel's memory they outlive the

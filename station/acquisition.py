@@ -149,7 +149,7 @@ class Acquisition:
             return self._detector.fetch()
         if self._clock.now() - self._since > self._limits.readout_timeout_s:
             raise CommunicationLost(
-                f"no frame within {self._limits.readout_timeout_s:g} s; it is looked for in the detector's memory"
+                f"no frame within {self._limits.readout_timeout_s:g} s; the detector's memory is asked"
             )
         return None
 

@@ -7,7 +7,7 @@ terminal.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
+def _usage_errors() -> Generator[None]:
     """What the user asked cannot be: say it in one line and exit 2; hardware that is not there exits 4."""
     try:
         yield
@@ -231,18 +231,24 @@ def _technique(text: str | None) -> Technique | None:
         return None
     try:
         values = {key: float(value) for key, value in (part.split("=") for part in text.split(","))}
-        return Technique(**values)
-    except (ValueError, TypeError) as error:
+        if unknown := set(values) - {"kvp", "ma", "ms"}:
+            raise ValueError(f"unknown {', '.join(sorted(unknown))}")
+        return Technique(values["kvp"], values["ma"], values["ms"])
+    except (ValueError, KeyError) as error:
         raise ValueError(
             f"--technique {text}: give kvp=…,ma=…,ms=… with positive numbers ({error})"
         ) from error
 
 
-def _progress(as_json: bool) -> Any:
+def _progress(as_json: bool) -> Callable[[str], None]:
     """Progress for a terminal, silence for a pipe."""
-    if as_json or not sys.stderr.isatty():
-        return lambda _: None
-    return lambda text: typer.echo(f"  {text}", err=True)
+    shown = not as_json and sys.stderr.isatty()
+
+    def say(text: str) -> None:
+        if shown:
+            typer.echo(f"  {text}", err=True)
+
+    return say
 
 
 def _print_report(report: dict[str, Any], as_json: bool) -> None:

@@ -301,7 +301,7 @@ class Conduct:
             self._desk.fire(Trigger.FRAME_LOST, message=str(error))
 
     def while_exposed_no_image(self) -> None:
-        """Radiation without an image: look into the detector's memory until it answers or a person decides."""
+        """Radiation without an image: ask the detector's memory until it answers or a person decides."""
         exposure, acquisition = self._need_case().exposure, self._need_acquisition()
         if exposure and exposure.delivered is None:
             ended = acquisition.ended() if acquisition.exposed else acquisition.assumed()

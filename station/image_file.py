@@ -85,7 +85,7 @@ def _read_dicom(path: Path, spacing: tuple[float, float] | None) -> Frame:
         NotImplementedError,
     ) as error:
         raise ImageUnreadable(
-            f"{path}: its pixels cannot be decoded ({error}); export it uncompressed (Explicit VR Little Endian)"
+            f"{path}: its pixels cannot be decoded ({error}); export it uncompressed (Explicit VR LE)"
         ) from error
     if pixels.ndim != 2:
         raise ImageUnreadable(

@@ -13,9 +13,9 @@ from station.devices import (
     RoomInputs,
     Technique,
 )
-from station.exam import Purpose, Side
+from station.exam import Purpose
 from station.imaging.calibration import Maps, check
-from station.positioning import PositioningReport, Watch
+from station.positioning import STALE_S, PositioningReport, Watch
 from station.protocols import Protocol
 from station.readiness import Facts, Readiness, evaluate
 from station.result import Reason
@@ -128,7 +128,8 @@ class Lookout:
             view = camera.view()
         except DeviceError:
             view = None
-        if view is None or self._positioning is None or view.at != self._positioning.at:
+        seen = self._positioning
+        if view is None or seen is None or view.at != seen.at or now - view.at > STALE_S:
             self._positioning = self._watch.see(view, self._job.exam.item.side, now)
 
     def calibration_problem(self) -> Reason | None:
@@ -147,7 +148,6 @@ class Lookout:
         underway: bool,
     ) -> Facts:
         info = self._equipment.detector.info()
-        side: Side | None = job.exam.item.side if job.exam.purpose is Purpose.PATIENT else None
         return Facts(
             now=self._clock.now(),
             purpose=job.exam.purpose,
@@ -161,7 +161,6 @@ class Lookout:
             technique_refusal=self._refusal,
             calibration=self.calibration_problem(),
             positioning=self._positioning,
-            ordered_side=side,
             free_bytes=self._spool.free_bytes(),
             frame_bytes=2 * info.rows * info.columns,
             underway=underway,

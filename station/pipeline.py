@@ -1,12 +1,11 @@
 """From the raw frame on: the path of one exposure as a readable list.
 
-`process` is run as soon as the raw frame is on disk, beside the preview and before the hand lifts. `finish` is
-run when a person has accepted the image. Both are pure but for the files `finish` writes; both give the same
+`process` runs as soon as the raw frame is on disk, beside the preview and before the hand lifts. `finish` runs when a person has accepted the image. Both are pure but for the files `finish` writes; both give the same
 output for the same input, so that a run after a crash changes nothing.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +108,7 @@ def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, f
 
 
 @contextmanager
-def _timed(timings_ms: dict[str, float], name: str) -> Iterator[None]:
+def _timed(timings_ms: dict[str, float], name: str) -> Generator[None]:
     started = time.perf_counter()
     yield
     timings_ms[name] = (time.perf_counter() - started) * 1000

@@ -90,7 +90,7 @@ class Analysis(Strict):
 
 
 class Code(Strict):
-    """A coded procedure; the meaning is the site's own wording (the licensed descriptor is not ours to print)."""
+    """A coded procedure; the meaning is the site's own wording, never the licensed descriptor."""
 
     value: str
     scheme: str

@@ -18,7 +18,7 @@ from station.devices import (
     RoomInputs,
     Technique,
 )
-from station.exam import Purpose, Side
+from station.exam import Purpose
 from station.positioning import PositioningReport
 from station.protocols import TechniqueLimits
 from station.result import Reason
@@ -60,7 +60,6 @@ class Facts:
     technique_refusal: str | None
     calibration: Reason | None  # None: maps are valid
     positioning: PositioningReport | None
-    ordered_side: Side | None
     free_bytes: int
     frame_bytes: int
     underway: bool  # preparing or ready: generator and detector are meant to have left standby
@@ -251,22 +250,8 @@ def hand_is_positioned(facts: Facts) -> Iterator[Finding]:
         )
     else:
         for reason in report.findings:
-            yield _blocks(reason.id, "bad-geometry", reason.message, reason.remedy)
-
-
-def side_agrees(facts: Facts) -> Iterator[Finding]:
-    """Order and thumb say the same side, or a person confirmed it from the list."""
-    report = facts.positioning
-    if facts.purpose is Purpose.CALIBRATION or report is None or report.side is None:
-        return  # hand_is_positioned blocks an undecided side
-    if facts.ordered_side is not report.side:
-        ordered = facts.ordered_side.word if facts.ordered_side else "no"
-        yield _blocks(
-            "wrong-side",
-            "wrong-side",
-            f"the order is for the {ordered} hand, the camera sees the {report.side.word} hand",
-            f"place the {ordered} hand, palm down",
-        )
+            hazard = "wrong-side" if reason.id == "wrong-side" else "bad-geometry"
+            yield _blocks(reason.id, hazard, reason.message, reason.remedy)
 
 
 def disk_has_room(facts: Facts) -> Iterator[Finding]:
@@ -293,6 +278,5 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     emergency_stop_is_released,
     technique_is_confirmed,
     hand_is_positioned,
-    side_agrees,
     disk_has_room,
 )

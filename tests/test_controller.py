@@ -30,9 +30,8 @@ def test_an_exam_goes_from_order_to_accepted_with_everything_recorded(make_stati
     operator.wait(lambda s: s.outcome is not None, "analysis")
     operator.controller.submit(Trigger.ACCEPT, by="operator")
     done = operator.wait(lambda s: s.state is State.STANDBY, "standby")
-    (record,) = [
-        r for r in [operator.controller.parts.spool.record(operator.controller.parts.spool.folder(job.exam))]
-    ]
+    spool = operator.controller.parts.spool
+    record = spool.record(spool.folder(job.exam))
     assert (record.closed, record.decision["by"]) == ("accepted", "operator")
     assert record.exposures[0].delivered.end is EndOfExposure.NORMAL
     assert record.exposures[0].delivered.mas == pytest.approx(1.0, rel=0.02)
@@ -45,7 +44,7 @@ def test_the_raw_frame_is_on_disk_before_anything_is_made_of_it(make_station, jo
     operator = make_station()
     seen = []
 
-    def spy(raw, exam, setting, maps):
+    def spy(raw, exam, *_):
         spool = operator.controller.parts.spool
         seen.append(
             np.array_equal(spool.raw(exam, spool.record(spool.folder(exam)).exposures[-1]).pixels, raw.pixels)

@@ -36,7 +36,6 @@ GOOD = Facts(
     technique_refusal=None,
     calibration=None,
     positioning=PositioningReport(NOW, (), side=Side.LEFT),
-    ordered_side=Side.LEFT,
     free_bytes=10**12,
     frame_bytes=14_400_000,
     underway=False,
@@ -76,9 +75,9 @@ WRONG = {
     "positioning-unknown": [{"positioning": None}],
     "positioning-stale": [{"positioning": replace(GOOD.positioning, at=NOW - 0.6)}],
     "hand-rotated": [
-        {"positioning": replace(GOOD.positioning, findings=(Reason("hand-rotated", "20°", "turn"),))}
+        {"positioning": replace(GOOD.positioning, findings=(Reason("hand-rotated", "20", "turn"),))}
     ],
-    "wrong-side": [{"positioning": replace(GOOD.positioning, side=Side.RIGHT)}],
+    "wrong-side": [{"positioning": replace(GOOD.positioning, findings=(Reason("wrong-side", "R", "L"),))}],
     "disk-full": [{"free_bytes": 500_000_000}],
 }
 CASES = [(name, change) for name, changes in WRONG.items() for change in changes]
@@ -142,7 +141,6 @@ def test_a_calibration_needs_no_hand_no_side_and_no_maps_but_everything_else():
         GOOD,
         purpose=Purpose.CALIBRATION,
         positioning=None,
-        ordered_side=None,
         calibration=Reason("calibration-missing", "none", "calibrate"),
     )
     assert evaluate(facts).ready

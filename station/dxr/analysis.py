@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import Walls, find_walls
+from station.dxr.edges import Axis, Walls, find_axis, find_walls
 from station.dxr.localise import Located, locate
-from station.dxr.metacarpals import Shaft, find_shafts
+from station.dxr.metacarpals import find_shafts, settle_bases
 from station.dxr.quality import (
     bone_reason,
     cut_reason,
@@ -99,11 +99,11 @@ def analyse(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The hand, its side by its own thumb, and its shafts."""
+    """The hand, its side by its own thumb, and the axes of its metacarpals."""
 
     located: Located
     side: Side
-    shafts: dict[int, Shaft]
+    axes: dict[int, Axis]
 
 
 def _find(frame: Frame) -> _Found | Reason:
@@ -113,7 +113,10 @@ def _find(frame: Frame) -> _Found | Reason:
     shafts = find_shafts(located)
     if isinstance(shafts, Reason):
         return shafts
-    return cut_reason(located, shafts) or _Found(located, located.side, shafts)
+    expected_px = _EXPECTED_WIDTH * located.hand.palm_radius_px * located.scale
+    ends = {n: (np.asarray(shafts[n].base_px), np.asarray(shafts[n].head_px)) for n in _MEASURED}
+    axes = settle_bases({n: find_axis(frame, *ends[n], expected_px) for n in _MEASURED})
+    return cut_reason(located, axes) or _Found(located, located.side, axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +156,10 @@ class _Measured:
 def _bones(
     frame: Frame, found: _Found, limits: Analysis, scale: _Scale
 ) -> tuple[list[_Measured], list[Reason]]:
-    expected_px = _EXPECTED_WIDTH * found.located.hand.palm_radius_px * found.located.scale
     bones: list[_Measured] = []
     failed: list[Reason] = []
     for number in _MEASURED:
-        shaft = found.shafts[number]
-        walls = find_walls(frame, np.asarray(shaft.base_px), np.asarray(shaft.head_px), expected_px)
+        walls = find_walls(frame, found.axes[number])
         if scale.mm_per_px is None:
             roi_px = RELATIVE_ROI[number] * walls.strip.length_px
         else:

@@ -18,7 +18,7 @@ Known failures
     Medullary bone without a visible canal (small children, sclerosis): the inner edge then has no contrast.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -57,6 +57,15 @@ _FLARE = 0.9  # the band's outer limit opens by that much from mid shaft to eith
 _STEEP_ENOUGH = 1.6  # a steeper edge than that, in units of the median one, is no better
 _INNER_BAND = (0.05, 0.485)  # of the width, from the outer edge; below 0.48 W by dxr.md 1.9
 _BEND = 0.6  # loss per squared step of half a pixel between neighbouring profiles, in gradient units
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A shaft's axis, base to head in frame (row, column), and its outer width at mid shaft."""
+
+    base_px: Floats
+    head_px: Floats
+    width_px: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +121,8 @@ class Walls:
         return self.inner[0] - self.outer[0], self.outer[1] - self.inner[1]
 
 
-def find_walls(frame: Frame, base_px: Floats, head_px: Floats, expected_width_px: float) -> Walls:
-    """Follow the four edges of a shaft.
+def find_axis(frame: Frame, base_px: Floats, head_px: Floats, expected_width_px: float) -> Axis:
+    """Put an approximate axis onto its shaft, and its head end onto the finger joint.
 
     Parameters
     ----------
@@ -128,10 +137,15 @@ def find_walls(frame: Frame, base_px: Floats, head_px: Floats, expected_width_px
     shift, width = _align(strip, expected_width_px)
     base, head = strip.to_frame_px([0.0, strip.length_px], shift)
     strip = _strip(frame, base, head, _STRIP_WIDTHS * width)
-    base, head, width = _refit(strip, _outer_edges(strip, width)[0])
-    head = _head_joint(_strip(frame, base, head, _AXIS_BAND * width, _JOINT_RANGE), head)
-    strip = _strip(frame, base, head, _STRIP_WIDTHS * width)
-    outer, slopes = _outer_edges(strip, width)
+    axis = _refit(strip, _outer_edges(strip, width)[0])
+    band = _strip(frame, axis.base_px, axis.head_px, _AXIS_BAND * axis.width_px, _JOINT_RANGE)
+    return replace(axis, head_px=_head_joint(band, axis.head_px))
+
+
+def find_walls(frame: Frame, axis: Axis) -> Walls:
+    """Follow the four edges of a shaft along its axis."""
+    strip = _strip(frame, axis.base_px, axis.head_px, _STRIP_WIDTHS * axis.width_px)
+    outer, slopes = _outer_edges(strip, axis.width_px)
     inner, inner_slopes = _inner_edges(strip, outer)
     return Walls(strip, outer, inner, inner_slopes, slopes, _slope_noise(strip, outer))
 
@@ -284,7 +298,7 @@ def _smooth_path(worth: Floats) -> npt.NDArray[np.int64]:
     return path
 
 
-def _refit(strip: Strip, outer: Pair) -> tuple[Floats, Floats, float]:
+def _refit(strip: Strip, outer: Pair) -> Axis:
     """Axis by least squares through the outer mid-points of the middle of the bone, and its median width."""
     s = strip.along_px
     shaft = (s > 0.25 * strip.length_px) & (s < 0.75 * strip.length_px)
@@ -292,7 +306,7 @@ def _refit(strip: Strip, outer: Pair) -> tuple[Floats, Floats, float]:
     slope, offset = np.polyfit(s[shaft], middle, 1)
     ends = np.array([0.0, strip.length_px])
     base, head = strip.to_frame_px(ends, offset + slope * ends)
-    return base, head, float(np.median((outer[1] - outer[0])[shaft]))
+    return Axis(base, head, float(np.median((outer[1] - outer[0])[shaft])))
 
 
 def _head_joint(strip: Strip, head_px: Floats) -> Floats:

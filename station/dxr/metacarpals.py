@@ -15,13 +15,14 @@ Known failures
     Overlapping metacarpals (oblique views) and metal in the palm.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from station.dxr.edges import Axis
 from station.dxr.hand import Hand
 from station.dxr.localise import Located
 from station.exam import Side
@@ -39,6 +40,7 @@ _ACROSS = (-1.5, 1.4)  # towards the thumb
 _BASE_ALONG = {2: -0.37, 3: -0.35, 4: -0.37, 5: -0.43}  # from the palm centre
 _BASE_ACROSS = {2: 0.22, 3: -0.08, 4: -0.34, 5: -0.51}
 _HEAD_BELOW_FINGER_BASE = {2: 0.06, 3: 0.19, 4: 0.21, 5: 0.03}
+_LENGTH_PER_SPACING = {2: 1.62, 3: 1.61, 4: 1.42}  # bone length over the distance between heads 2 and 4
 _RIDGE_SIGMA = 0.075  # about 0.4 shaft widths, in R
 _FRACTIONS = np.linspace(0.22, 0.82, 25)  # of the bone, where ridge answers are averaged
 _SEARCH = 0.26  # how far either end may move sideways, in R
@@ -107,6 +109,22 @@ def find_shafts(located: Located) -> dict[int, Shaft] | Reason:
     }
     weakest = min(shaft.answer for shaft in shafts.values())
     return _not_found(weakest) if weakest < _MIN_ANSWER else shafts
+
+
+def settle_bases(axes: dict[int, Axis]) -> dict[int, Axis]:
+    """Base ends half way between the palm's prior and the lengths that the spacing of the heads implies.
+
+    The base overlaps the carpus and shows no clear joint. The palm's prior moves with the soft tissue between
+    the fingers, the spacing of the heads with the spread of the metacarpals: the mean errs least.
+    """
+    spacing = float(np.hypot(*(axes[2].head_px - axes[4].head_px)))
+    settled: dict[int, Axis] = {}
+    for number, axis in axes.items():
+        towards = axis.base_px - axis.head_px
+        prior = float(np.hypot(*towards))
+        length = (prior + _LENGTH_PER_SPACING[number] * spacing) / 2
+        settled[number] = replace(axis, base_px=axis.head_px + towards * (length / prior))
+    return settled
 
 
 def _not_found(weakest: float) -> Reason:

@@ -16,9 +16,8 @@ Known failures
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import ALONG_STEP_PX, Walls
+from station.dxr.edges import ALONG_STEP_PX, Axis, Walls
 from station.dxr.localise import Located
-from station.dxr.metacarpals import Shaft
 from station.dxr.radiogrammetry import Profile
 from station.frame import Frame, Signal, Stage
 from station.result import Reason
@@ -75,12 +74,12 @@ def pitch_note(frame: Frame, warn_mm: float) -> Reason | None:
     return Reason("pixel-coarse", message, "Prefer the full-resolution image.", pitch, warn_mm)
 
 
-def cut_reason(located: Located, shafts: dict[int, Shaft]) -> Reason | None:
+def cut_reason(located: Located, axes: dict[int, Axis]) -> Reason | None:
     """Metacarpals 2-4 must lie inside the image and inside the hand that is visible in it."""
     rows, columns = located.hand.mask.shape
-    for number in (2, 3, 4):
-        for end in (shafts[number].base_px, shafts[number].head_px):
-            row, column = np.rint((np.asarray(end) + 0.5) / located.scale - 0.5).astype(int)
+    for number, axis in axes.items():
+        for end in (axis.base_px, axis.head_px):
+            row, column = np.rint((end + 0.5) / located.scale - 0.5).astype(int)
             if not (0 <= row < rows and 0 <= column < columns and located.hand.mask[row, column]):
                 return Reason(
                     "metacarpal-cut",

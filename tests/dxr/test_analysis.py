@@ -67,10 +67,11 @@ def test_axes_run_from_base_to_head_of_the_right_bone(shoot, measured):
     for bone in measured().bones:
         base, head = (np.array(end) for end in truth[bone.number].axis_px(shot.panel))
         along = (head - base) / np.hypot(*(head - base))
-        for measured_end, end in zip(bone.axis_px, (base, head), strict=True):
-            offset = np.array(measured_end) - end
-            assert abs(offset @ np.array([-along[1], along[0]])) < 6  # px, of a bone 82 px wide
-            assert abs(offset @ along) < 80  # px, of a bone about 650 px long
+        # px; the bone is about 650 long and 82 wide, and only its head has a visible joint
+        for place, end, limit in ((bone.axis_px[0], base, 100), (bone.axis_px[1], head, 20)):
+            offset = np.array(place) - end
+            assert abs(offset @ np.array([-along[1], along[0]])) < 6
+            assert abs(offset @ along) < limit
 
 
 def test_regions_lie_around_the_narrowest_place(shoot, measured):
@@ -204,8 +205,7 @@ def test_refuses_metacarpals_cut_by_the_image(shoot, run):
     shot = shoot(*USUAL)
     row = shot.phantom.truth()[3].axis_px(shot.panel)[0][0]
     found = run(turned(shot.frame, shot.frame.pixels[: int(row) - 120]))
-    assert isinstance(found, Refused)
-    assert ids(found)[0] in {"metacarpal-cut", "no-open-hand"}
+    assert ids(found) == ["metacarpal-cut"]
 
 
 def test_refuses_two_hands(shoot, run):

@@ -82,7 +82,9 @@ def test_turning_or_mirroring_a_real_hand_changes_little(hands, run, name, angle
     matrix[:, 2] += side / 2 - np.array([frame.shape[1], frame.shape[0]]) / 2
     pixels = cv2.warpAffine(frame.pixels, matrix, (side, side), flags=cv2.INTER_CUBIC)
     turned = run(Frame(pixels, Stage.FOR_PRESENTATION, Signal.ATTENUATION, None, "turned"))
-    mirrored = run(Frame(pixels[:, ::-1].copy(), Stage.FOR_PRESENTATION, Signal.ATTENUATION, None, "mirrored"))
+    mirrored = run(
+        Frame(pixels[:, ::-1].copy(), Stage.FOR_PRESENTATION, Signal.ATTENUATION, None, "mirrored")
+    )
     assert (upright.side, turned.side, mirrored.side) == (Side.LEFT, Side.LEFT, Side.RIGHT)
     for other in (turned, mirrored):
         assert other.mci.value == pytest.approx(upright.mci.value, rel=0.06)

@@ -57,7 +57,7 @@ def test_z_score_is_not_extrapolated_beyond_the_curve(reference):
 
 @given(st.floats(20, 90), st.sampled_from([Sex.FEMALE, Sex.MALE]), st.floats(0.3, 0.8))
 def test_scores_rise_with_density_at_every_age(age, sex, bmd):
-    from station.protocols import load_reference  # noqa: PLC0415  hypothesis and fixtures do not mix
+    from station.protocols import load_reference
 
     reference = load_reference("sectra-consistent-derived")
     low, high = (scores(value, age, sex, reference, 20) for value in (bmd, bmd + 0.01))
