@@ -10,7 +10,7 @@ Method
     Background is the most frequent value below Otsu's threshold, brightest bone the 99.5th percentile; a soft
     knee keeps the map smooth and monotone below the background. Resampled with an area filter or cubic.
 Meaning
-    Without spacing the picture is fitted into the panel and no length on it means anything (`scale_known`).
+    Without spacing the picture is fitted into 260 × 200 mm and no length on it means anything (`scale_known`).
     With spacing it lies on the panel in true size: it is already a projection, so SID does not change it.
 Known failures
     Display processing (edge enhancement, unknown gamma) stays in; attenuation differences are relative.
@@ -39,6 +39,7 @@ _OUTLINE_SHARE = 0.14  # skin over the background, share of the same range
 _OUTLINE_PX = 500  # long side of the picture in which the outline is found
 _DEQUANTISE_PX = 0.6  # SD of the blur that takes 8-bit steps off, source pixels
 _MAPPED_KVP = 50.0
+_FITTED_MM = (260.0, 200.0)  # rows, columns of a picture of unknown scale: inside the usual light field
 _REFERENCE_MM = (2.0, 25.0)  # bone and soft tissue whose attenuation carries the change with kV
 
 
@@ -130,7 +131,8 @@ class ReplayedRadiograph:
         """Source (x, y) pixels to panel pixels, centre on centre; (2, 3)."""
         rows, columns = self.attenuation.shape
         if self.spacing_mm is None:
-            down = across = min(panel.rows / rows, panel.columns / columns)
+            mm_per_px = min(_FITTED_MM[0] / rows, _FITTED_MM[1] / columns)
+            down = across = mm_per_px / panel.spacing_mm
         else:
             down, across = (s / panel.spacing_mm for s in self.spacing_mm)
         return np.array(

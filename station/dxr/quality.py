@@ -95,10 +95,10 @@ def bone_reason(walls: Walls, profile: Profile, mm_per_px: float | None, min_val
     checks = (
         _resolution(profile),
         _saturation(walls, profile),
+        _shape(walls, profile),
         _valid(profile, min_valid),
         _contrast(profile),
         _anatomy(profile, mm_per_px),
-        _shape(walls, profile),
     )
     return next((reason for reason in checks if reason is not None), None)
 

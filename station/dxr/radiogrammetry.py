@@ -145,17 +145,22 @@ def _valid(
     valid = np.minimum(*walls.inner_slope)[inside] > _MIN_SLOPE * walls.noise
     valid &= np.minimum(*walls.outer_slope)[inside] > _MIN_SLOPE * walls.noise
     for values in (width, *sides):
-        deviation = np.abs(values - np.median(values))
+        deviation = np.abs(_about_trend(values))
         spread = max(1.4826 * float(np.median(deviation)), _MIN_SPREAD_PX)
         valid &= deviation <= _OUTLIER_MAD * spread
     return valid & (np.maximum(*sides) <= _MAX_WALL * width)
 
 
+def _about_trend(values: Floats) -> Floats:
+    """Values minus a quadratic along the bone: a shaft widens to its ends, which is no scatter."""
+    position = np.linspace(-1, 1, len(values))
+    return values - np.polyval(np.polyfit(position, values, min(2, len(values) - 1)), position)
+
+
 def _standard_error(values: Floats) -> float:
     """Standard error of the mean about a quadratic trend, with the effective number of independent values."""
     count = len(values)
-    position = np.linspace(-1, 1, count)
-    rest = values - np.polyval(np.polyfit(position, values, min(2, count - 1)), position)
+    rest = _about_trend(values)
     power = float(rest @ rest)
     if power <= 1e-12:
         return 0.0

@@ -67,11 +67,13 @@ def test_axes_run_from_base_to_head_of_the_right_bone(shoot, measured):
     for bone in measured().bones:
         base, head = (np.array(end) for end in truth[bone.number].axis_px(shot.panel))
         along = (head - base) / np.hypot(*(head - base))
-        # px; the bone is about 650 long and 82 wide, and only its head has a visible joint
-        for place, end, limit in ((bone.axis_px[0], base, 100), (bone.axis_px[1], head, 20)):
-            offset = np.array(place) - end
-            assert abs(offset @ np.array([-along[1], along[0]])) < 6
-            assert abs(offset @ along) < limit
+        measured_base, measured_head = np.array(bone.axis_px)
+        middle = (measured_base + measured_head) / 2 - base
+        assert abs(middle @ np.array([-along[1], along[0]])) < 5  # px, of a bone 82 px wide
+        direction = (measured_head - measured_base) / np.hypot(*(measured_head - measured_base))
+        assert np.degrees(np.arccos(direction @ along)) < 3  # widens W by 0.14 %
+        assert abs((measured_head - head) @ along) < 20  # px, of about 650: the joint is seen
+        assert abs((measured_base - base) @ along) < 100  # the carpus covers it
 
 
 def test_regions_lie_around_the_narrowest_place(shoot, measured):

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from station.dxr.reference import age_matched, scores
 from station.exam import Sex
+from station.protocols import load_reference
 
 DECADES = [  # mean age of the decade, women, men (dxr.md 3.3, rounded there to 0.001)
     (35, 0.594, 0.636),
@@ -57,8 +58,6 @@ def test_z_score_is_not_extrapolated_beyond_the_curve(reference):
 
 @given(st.floats(20, 90), st.sampled_from([Sex.FEMALE, Sex.MALE]), st.floats(0.3, 0.8))
 def test_scores_rise_with_density_at_every_age(age, sex, bmd):
-    from station.protocols import load_reference
-
     reference = load_reference("sectra-consistent-derived")
     low, high = (scores(value, age, sex, reference, 20) for value in (bmd, bmd + 0.01))
     assert low.t < high.t

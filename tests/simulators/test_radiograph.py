@@ -57,15 +57,17 @@ def test_spacing_that_differs_by_direction_is_kept() -> None:
     assert np.ptp(np.flatnonzero(seen.any(0))) == pytest.approx(160, abs=3)
 
 
-def test_without_spacing_the_picture_fills_the_panel_and_its_scale_is_unknown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("panel", [Panel(600, 500, 0.5), Panel(560, 480, 0.75)])
+def test_without_spacing_the_picture_is_fitted_to_the_field_whatever_the_grid(tmp_path: Path, panel) -> None:
     scene = scene_from({"radiograph": saved(tmp_path, square())})
-    rows = np.flatnonzero(scene.silhouette(PANEL).any(1))
+    rows = np.flatnonzero(scene.silhouette(panel).any(1))
     assert not scene.scale_known
-    assert np.ptp(rows) == pytest.approx(80 * 3, abs=6)  # 200 rows fill 600
+    assert np.ptp(rows) * panel.spacing_mm == pytest.approx(80 * 1.25, abs=3)  # 160 columns on 200 mm
 
 
 def test_background_is_open_field_and_brightest_bone_lets_eight_percent_through(tmp_path: Path) -> None:
-    signal = scene_from({"radiograph": saved(tmp_path, square())}).relative_signal(PANEL, 50, 1000)
+    scene = scene_from({"radiograph": saved(tmp_path, square()), "pixel_spacing_mm": 0.3})
+    signal = scene.relative_signal(PANEL, 50, 1000)
     assert signal[:100] == pytest.approx(1, abs=0.003)
     assert signal[320, 200] == pytest.approx(0.08, abs=0.003)
 
