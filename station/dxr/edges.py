@@ -37,6 +37,7 @@ GRADIENT_SIGMA_PX = 1.0  # derivative of Gaussian across; part of the known blur
 OUTER_AVERAGE_PX = 4.0  # sigma of averaging along the bone
 INNER_AVERAGE_PX = 8.0  # endosteal contrast is lower, and trabeculae cross it
 _SHAFT = (0.05, 0.95)  # of the axis: beyond lie joints
+_EXTENT_REACH_PX = 25.0  # how far an edge's slope is followed to either side
 _JOINT_RANGE = (0.3, 1.4)  # of the axis: mid shaft to mid phalanx
 _JOINT_PRIOR = (0.95, 0.25)  # where the finger joint is expected, mean and spread, in axis lengths (derived)
 _JOINT_HALF_GAP = 0.025  # of the axis: 1.5 mm of 63
@@ -108,6 +109,7 @@ class Walls:
     inner: Pair
     inner_slope: Pair  # steepness of the endosteal edges, attenuation per pixel
     outer_slope: Pair
+    extent: Floats  # full width at half maximum of the periosteal slope, mean of both sides, px
     noise: float  # standard deviation of that steepness where nothing is
 
     @property
@@ -147,7 +149,7 @@ def find_walls(frame: Frame, axis: Axis) -> Walls:
     strip = _strip(frame, axis.base_px, axis.head_px, _STRIP_WIDTHS * axis.width_px)
     outer, slopes = _outer_edges(strip, axis.width_px)
     inner, inner_slopes = _inner_edges(strip, outer)
-    return Walls(strip, outer, inner, inner_slopes, slopes, _slope_noise(strip, outer))
+    return Walls(strip, outer, inner, inner_slopes, slopes, _extent(strip, outer), _slope_noise(strip, outer))
 
 
 def _strip(
@@ -307,6 +309,22 @@ def _refit(strip: Strip, outer: Pair) -> Axis:
     ends = np.array([0.0, strip.length_px])
     base, head = strip.to_frame_px(ends, offset + slope * ends)
     return Axis(base, head, float(np.median((outer[1] - outer[0])[shaft])))
+
+
+def _extent(strip: Strip, outer: Pair) -> Floats:
+    """How far the periosteal slope extends across: the geometric rise of a tube plus all blur."""
+    fine = _gradient(strip, OUTER_AVERAGE_PX, GRADIENT_SIGMA_PX)
+    rows = np.arange(len(fine))[:, None]
+    steps = np.arange(round(_EXTENT_REACH_PX / ACROSS_STEP_PX))
+    total = np.zeros(len(fine))
+    for side, edge in zip((-1.0, 1.0), outer, strict=True):
+        peak = np.rint(edge / ACROSS_STEP_PX + (fine.shape[1] - 1) / 2).astype(int)[:, None]
+        half = -side * fine[rows, np.clip(peak, 0, fine.shape[1] - 1)] / 2
+        for direction in (-1, 1):
+            near = np.clip(peak + direction * steps, 0, fine.shape[1] - 1)
+            above = -side * fine[rows, near] > half
+            total += np.logical_and.accumulate(above, axis=1).sum(axis=1)
+    return total * ACROSS_STEP_PX / 2
 
 
 def _head_joint(strip: Strip, head_px: Floats) -> Floats:

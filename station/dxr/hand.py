@@ -179,9 +179,10 @@ def _loose_fingers(solid: Mask, depth: npt.NDArray[np.float32], palm: Points, ra
         length = float(reach.max())
         # a tip is the middle of the far end, not its one extreme pixel
         tip = points[reach > length - 0.05 * radius].mean(axis=0)
+        if length <= _MIN_FINGER_LENGTH * radius:
+            continue
         near_palm = float(np.hypot(*(base - palm))) < 2.0 * radius
-        slim = len(points) / length < _MAX_FINGER_WIDTH * radius
-        if length > _MIN_FINGER_LENGTH * radius and slim and near_palm:
+        if len(points) / length < _MAX_FINGER_WIDTH * radius and near_palm:
             fingers.append(Finger(_pair(tip), _pair(base)))
     return fingers
 

@@ -35,7 +35,9 @@ _LEVELS = (0.04, 0.06, 0.08, 0.11, 0.14, 0.18, 0.22, 0.27, 0.33, 0.40, 0.47)  # 
 _BORDER_COVERED = 0.45  # of an image edge: no forearm covers that much, film borders do
 _BORDER_FADED = 0.12  # a border stripe ends where less of the line is covered
 _BORDER_DEPTH = 0.06  # of the image
-_BLADE_ATTENUATION = 4.0  # −ln(dose/open field) beyond any hand: behind collimator blades or lead (derived)
+_BLADE_ATTENUATION = (
+    3.3  # −ln(dose/open field): beyond any hand (2.9), below blades and lead with lag (4.0); derived
+)
 
 
 @dataclass(frozen=True, slots=True)

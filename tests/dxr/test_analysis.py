@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -244,3 +245,21 @@ def test_an_answer_is_the_same_every_time(shoot, run, pitch_mm):
     before = frame.pixels.copy()
     assert run(frame) == run(frame)
     assert (frame.pixels == before).all()
+
+
+def test_refuses_a_blurred_image(shoot, run):
+    sharp = shoot(*USUAL).frame
+    blurred = turned(sharp, cv2.GaussianBlur(sharp.pixels, (0, 0), 8))
+    found = run(blurred)
+    assert isinstance(found, Refused)
+    assert "blurred" in ids(found)
+
+
+def test_answers_scraps_of_images_without_failing(shoot, run):
+    pixels = shoot(*USUAL).frame.pixels
+    chance = np.random.default_rng(8)
+    for _ in range(25):
+        top, left = chance.integers(0, 2900), chance.integers(0, 2300)
+        scrap = pixels[top : top + chance.integers(1, 1500), left : left + chance.integers(1, 1500)]
+        found = run(turned(shoot(*USUAL).frame, scrap))
+        assert isinstance(found, DxrResult) or found.reasons
