@@ -67,8 +67,6 @@ def analyse(
     ----------
     frame : Frame
         For Processing dose image, or a display image with bone bright.
-    patient_age : float or None
-        Years at the exam.
     side : Side, optional
         What the exam says; it names the result, while the image's own thumb names the bones.
 

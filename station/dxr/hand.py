@@ -93,16 +93,8 @@ def find_hand(mask: Mask) -> Hand | Reason:
     )
     if 0 < len(fingers) < 5:
         fingers += _joined_fingers(outline, palm, radius, fingers)
-    if len(fingers) > 6:
-        return Reason("two-hands", "more than one hand", "Place one hand only.", len(fingers), 5)
-    if len(fingers) < 2:
-        return Reason(
-            "not-a-hand",
-            "the object has no outline of a hand: fewer than two fingers stand apart from it",
-            "Place one hand flat, palm down, with the fingers slightly spread.",
-            len(fingers),
-            2,
-        )
+    if not 2 <= len(fingers) <= 6:
+        return _wrong_count(len(fingers))
     fan = _fan(fingers, palm, radius)
     wrist = _wrist(solid, palm, radius, fan.up)
     middle = fan.named.get(3)
@@ -116,6 +108,18 @@ def find_hand(mask: Mask) -> Hand | Reason:
         palm_radius_px=radius,
         fingers=fan.named,
         touches_border=_touches(solid),
+    )
+
+
+def _wrong_count(fingers: int) -> Reason:
+    if fingers > 6:
+        return Reason("two-hands", "more than one hand", "Place one hand only.", fingers, 5)
+    return Reason(
+        "not-a-hand",
+        "the object has no outline of a hand: fewer than two fingers stand apart from it",
+        "Place one hand flat, palm down, with the fingers slightly spread.",
+        fingers,
+        2,
     )
 
 

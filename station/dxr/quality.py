@@ -32,9 +32,7 @@ _WIDTH_MM = (4.0, 13.0)  # W of metacarpals 2-4, child to large man (derived)
 _MAX_WALL_RATIO = 3.0  # radial to ulnar wall; BLSA: about 1.1 (derived)
 _MAX_WIDTH_RATIO = 1.9  # widest to narrowest of the three bones (derived)
 _MIN_CONTRAST = 2.0  # endosteal edge steepness over its noise (derived)
-_MAX_EXTENT = (
-    0.15  # of W, half-maximum width of the outer slope; 0.10 at 0.2 mm blur on 8.2 mm, MCI rises above
-)
+_MAX_EXTENT = 0.17  # of W, half-maximum width of the outer slope; sharp images 0.06-0.16 (derived)
 _MAX_SATURATED = 0.02  # of the region's pixels, dose image: where the detector clips, bone is lost (derived)
 _MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clipped canal does not (derived)
 _MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
