@@ -10,7 +10,7 @@ Method
     Background is the most frequent value below Otsu's threshold, brightest bone the 99.5th percentile; a soft
     knee keeps the map smooth and monotone below the background. Resampled with an area filter or cubic.
 Meaning
-    Without spacing the picture is fitted into 260 × 200 mm and no length on it means anything (`scale_known`).
+    Without spacing the picture is fitted into 260 × 200 mm and no length on it counts (`scale_known`).
     With spacing it lies on the panel in true size: it is already a projection, so SID does not change it.
 Known failures
     Display processing (edge enhancement, unknown gamma) stays in; attenuation differences are relative.

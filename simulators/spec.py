@@ -37,7 +37,7 @@ _RANGES = {  # mm, the wider of plausible and drawable
 }
 _POSE_RANGES = {
     "rotation": (-180.0, 180.0),  # degrees, clockwise as displayed
-    "spread": (0.0, 1.8),  # factor on the fingers' angles
+    "spread": (0.0, 2.4),  # factor on the fingers' angles
     "pronation": (-30.0, 30.0),  # degrees about the hand's long axis; positive lifts the thumb side
     "height": (0.0, 100.0),  # mm, metacarpal axis above the panel
 }

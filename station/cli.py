@@ -68,6 +68,7 @@ def exam(
     technique: Annotated[
         str | None, typer.Option(help="Instead of the protocol's: kvp=50,ma=100,ms=16.")
     ] = None,
+    positioned_by: Annotated[str, typer.Option(help="Signs the checklist where there is no camera.")] = "",
     phantom: Annotated[str | None, typer.Option(help="Simulated hand, e.g. t=1.6,w=8.2.")] = None,
     pose: Annotated[str | None, typer.Option(help="Its pose, e.g. rotation=5,shift=5:-3.")] = None,
     radiograph: Annotated[Path | None, typer.Option(help="Replay a real radiograph instead.")] = None,
@@ -99,7 +100,7 @@ def exam(
         if recover:
             reports = headless.recover(controller, _progress(as_json))
         else:
-            order = headless.Order(item, hand_size, _technique(technique))
+            order = headless.Order(item, hand_size, _technique(technique), positioned_by)
             reports = [headless.run_exam(controller, order, _progress(as_json))]
     for report in reports:
         _print_report(report.json, as_json)
@@ -229,15 +230,10 @@ def _technique(text: str | None) -> Technique | None:
     """`kvp=50,ma=100,ms=16` or None."""
     if text is None:
         return None
-    try:
-        values = {key: float(value) for key, value in (part.split("=") for part in text.split(","))}
-        if unknown := set(values) - {"kvp", "ma", "ms"}:
-            raise ValueError(f"unknown {', '.join(sorted(unknown))}")
-        return Technique(values["kvp"], values["ma"], values["ms"])
-    except (ValueError, KeyError) as error:
-        raise ValueError(
-            f"--technique {text}: give kvp=…,ma=…,ms=… with positive numbers ({error})"
-        ) from error
+    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    if set(parts) != {"kvp", "ma", "ms"}:
+        raise ValueError(f"--technique {text}: give kvp=…,ma=…,ms=…, each once and nothing else")
+    return Technique(float(parts["kvp"]), float(parts["ma"]), float(parts["ms"]))
 
 
 def _progress(as_json: bool) -> Callable[[str], None]:

@@ -34,7 +34,9 @@ def analyse_file(
     read = time.perf_counter()
     result = analyse(frame, age, sex, protocol, reference, side)
     done = time.perf_counter()
-    facts = billing.Facts(acquired_here=False, under_dxr_protocol=False, accepted=False, result=result)
+    facts = billing.Facts(
+        acquired_here=False, under_dxr_protocol=False, accepted=False, side_agrees=True, result=result
+    )
     charge = billing.code_for(facts, protocol.codes)
     timings_ms = {
         "reading": (read - started) * 1e3,

@@ -37,6 +37,7 @@ class Order:
     item: WorklistItem
     hand_size: str
     technique: Technique | None = None
+    positioned_by: str = ""  # who signs the positioning checklist where there is no camera
 
 
 def run_exam(controller: Controller, order: Order, progress: Progress) -> Report:
@@ -49,7 +50,7 @@ def run_exam(controller: Controller, order: Order, progress: Progress) -> Report
         if missing and controller.parts.room.calibration.at_start_if_missing:
             progress("calibrating")
             calibrate(operator)
-        operator.expose(_job(controller, order))
+        operator.expose(_job(controller, order), order.positioned_by)
         return _review(operator)
     except Stuck as stuck:
         return _stuck(controller, stuck, order.item)

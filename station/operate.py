@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from station.controller import Controller, Job, Snapshot
 from station.devices import SwitchStage
+from station.positioning import CHECKLIST, confirmed
 from station.readiness import Finding
 from station.states import State, Trigger
 
@@ -75,16 +76,21 @@ class Operator:
         else:
             self.say("place the hand on the panel")
 
-    def expose(self, job: Job) -> Snapshot:
+    def expose(self, job: Job, positioned_by: str = "") -> Snapshot:
         """One exposure from order to frame on disk: REVIEW, or EXPOSED_NO_IMAGE.
 
-        Raises `Stuck` before any radiation if the station does not become ready.
+        `positioned_by` signs the positioning checklist in a room without a camera. Raises `Stuck` before any
+        radiation if the station does not become ready.
         """
         patience_s = _PATIENCE_S if self._attendant else _PEOPLE_S
         self.controller.submit(Trigger.OPEN_EXAM, job=job)
         self.press(SwitchStage.RELEASED)
         self.wait(lambda s: s.state is State.POSITIONING, "the exam to open")
         self.say("positioning")
+        if positioned_by:
+            every_item = [name for name, _ in CHECKLIST]
+            at = self.controller.parts.clock.now()
+            self.controller.confirm_positioning(confirmed(every_item, positioned_by, at))
         self.wait(_ready, "readiness", patience_s)
         self.say("ready: prepare")
         self.press(SwitchStage.PREPARE)

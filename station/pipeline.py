@@ -1,7 +1,8 @@
 """From the raw frame on: the path of one exposure as a readable list.
 
-`process` runs as soon as the raw frame is on disk, beside the preview and before the hand lifts. `finish` runs when a person has accepted the image. Both are pure but for the files `finish` writes; both give the same
-output for the same input, so that a run after a crash changes nothing.
+`process` runs as soon as the raw frame is on disk, before the hand lifts. `finish` runs when a person has
+accepted the image. Both are pure but for the files `finish` writes, and give the same output for the same
+input: a run after a crash changes nothing.
 """
 
 import time
@@ -86,6 +87,7 @@ def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, f
         acquired_here=exposure.image,
         under_dxr_protocol=exam.protocol == setting.protocol.id,
         accepted=True,
+        side_agrees=not _contradicts_side(outcome.result),
         result=outcome.result,
     )
     charge = billing.code_for(facts, setting.protocol.codes)
@@ -105,6 +107,11 @@ def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, f
     for dataset, path in zip(pair, paths, strict=True):
         image.write(dataset, path)
     return Finished(charge, paths)
+
+
+def _contradicts_side(result: DxrResult | Refused) -> bool:
+    notes = result.notes if isinstance(result, DxrResult) else result.reasons
+    return any(note.id == "side-disagrees" for note in notes)
 
 
 @contextmanager

@@ -29,22 +29,22 @@ REFUSED = Refused((Reason("no-hand", "no hand", "place a hand"),))
 
 @pytest.mark.hazard("false-billing")
 @pytest.mark.parametrize(
-    ("here", "protocol", "accepted", "result"),
-    list(product([True, False], [True, False], [True, False], [VALID, REFUSED, None])),
+    ("here", "protocol", "accepted", "side", "result"),
+    list(product(*[[True, False]] * 4, [VALID, REFUSED, None])),
 )
 def test_0750t_needs_every_condition_and_0749t_is_only_for_images_that_existed(
-    here, protocol, accepted, result
+    here, protocol, accepted, side, result
 ):
-    charge = code_for(Facts(here, protocol, accepted, result), CODES)
+    charge = code_for(Facts(here, protocol, accepted, side, result), CODES)
     if result is not VALID:
         expected = None
     elif not here:
         expected = "0749T"
     else:
-        expected = "0750T" if protocol and accepted else None
+        expected = "0750T" if protocol and accepted and side else None
     assert (charge.code.value if charge.code else None) == expected
 
 
 def test_the_proof_names_every_condition_with_its_answer():
-    proof = dict(code_for(Facts(True, True, False, VALID), CODES).proof)
-    assert list(proof.values()) == [True, True, False, True]
+    proof = dict(code_for(Facts(True, True, False, True, VALID), CODES).proof)
+    assert list(proof.values()) == [True, True, False, True, True]

@@ -196,7 +196,7 @@ def test_a_hand_out_of_the_field_is_told_which_way_to_slide(hand, way):
 
 
 @pytest.mark.parametrize(
-    ("spread", "name"), [(0.0, "fingers-together"), (0.2, "fingers-together"), (2.9, "fingers-too-wide")]
+    ("spread", "name"), [(0.0, "fingers-together"), (0.03, "fingers-together"), (2.9, "fingers-too-wide")]
 )
 def test_fingers_too_close_or_too_wide_are_told_apart(spread, name):
     assert name in ids(glance(Drawn(spread=spread)))
@@ -336,7 +336,7 @@ def test_a_trembling_hand_must_hold_still_for_a_second_after_it_stops():
         ({"second_hand": True}, {"two-hands"}),
         ({"pose": "side=R"}, {"wrong-side"}),
         ({"pose": "rotation=25"}, {"hand-rotated"}),
-        ({"pose": "spread=1.8"}, {"fingers-too-wide"}),
+        ({"pose": "spread=2.2"}, {"fingers-too-wide"}),
         ({"pose": "shift=0:90"}, {"outside-field"}),
         ({"faults": ["camera-frozen"]}, {"camera-no-picture"}),
     ],

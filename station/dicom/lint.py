@@ -1,7 +1,7 @@
 """Contradictions in what is about to be written: a validator checks grammar, this checks meaning.
 
 dciodvfy does not notice View Position AP beside View Code PA, FOOT beside the anatomic region hand, a
-laterality U, or EI, EIT and DI that do not belong together (console.md finding 7). One function per
+laterality U, or EI, EIT and DI that do not belong together. One function per
 subject, all are run.
 """
 

@@ -5,7 +5,7 @@ Assumes
 Tolerates
     Any in-plane rotation, either side, mirrored display images, display images of unknown scale.
 Method
-    locate, metacarpals, edges, radiogrammetry, reference, with the gates of `quality` between (dxr.md 1.9).
+    locate, metacarpals, edges, radiogrammetry, reference, with the gates of `quality` between.
 Meaning
     Lengths are in the object plane. Density is c·VPA·(1 − p) with VPA brought to the reference magnification;
     constants come from the protocol. Without a trusted scale only MCI is given.
@@ -48,9 +48,9 @@ ALGORITHM = "dxr-open@1"
 
 _Number = Literal[2, 3, 4]
 _MEASURED: tuple[_Number, ...] = (2, 3, 4)
-_MIN_BONES = 2  # dxr.md 1.9
-_EXPECTED_WIDTH = 0.2  # of the palm radius (derived from the hands in shared/data)
-_DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived, dxr.md 1.6)
+_MIN_BONES = 2  # own choice
+_EXPECTED_WIDTH = 0.2  # of the palm radius (derived from real hands)
+_DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived)
 
 
 def analyse(

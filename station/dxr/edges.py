@@ -8,7 +8,7 @@ Tolerates
 Method
     The shaft is resampled into a strip at full resolution, averaged a little along the bone. A straight pair
     of coarse opposite gradients aligns the strip; then the steepest gradient is followed along each side by
-    dynamic programming, outer edges first, inner edges between them (dxr.md 1.6, 1.9): a coarse slope finds
+    dynamic programming, outer edges first, inner edges between them: a coarse slope finds
     the edge, a fine one places it. The axis is refitted to the outer mid-points, its head end moved to the
     finger joint's gap, and the edges found again.
 Meaning
@@ -56,7 +56,7 @@ _WIDTHS = np.linspace(0.55, 1.7, 24)  # of the expected width, tried while align
 _OUTER_BAND = (0.65, 1.4)  # of the half width: inside a neighbour's canal at mid shaft
 _FLARE = 0.9  # the band's outer limit opens by that much from mid shaft to either end
 _STEEP_ENOUGH = 1.6  # a steeper edge than that, in units of the median one, is no better
-_INNER_BAND = (0.05, 0.485)  # of the width, from the outer edge; below 0.48 W by dxr.md 1.9
+_INNER_BAND = (0.05, 0.485)  # of the width, from the outer edge; below 0.48 W
 _BEND = 0.6  # loss per squared step of half a pixel between neighbouring profiles, in gradient units
 
 

@@ -25,7 +25,7 @@ from station.result import Reason
 Bools = npt.NDArray[np.bool_]
 Image = npt.NDArray[np.float32]
 
-# Limits without a place in the protocol. "derived": from dxr.md or the hands in shared/data.
+# Limits without a place in the protocol. "derived": from published sizes or from real hands.
 _MIN_WIDTH_PX = 25.0  # fewer pixels across a shaft cannot resolve its walls; 0.2 mm pixels on 5 mm (derived)
 _WALL_SHARE = (0.07, 0.47)  # T/W of living metacarpals (derived)
 _WIDTH_MM = (4.0, 13.0)  # W of metacarpals 2-4, child to large man (derived)
@@ -38,7 +38,7 @@ _MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clip
 _MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
 _MIN_FLARE = 1.0  # a metacarpal widens from its narrowest part to base and head (derived)
 _LAST_WAIST = (
-    0.6  # metacarpals are narrowest at or below mid length (0.34-0.55 in shared/data), phalanges above
+    0.6  # metacarpals are narrowest at or below mid length (0.34-0.55 in real hands), phalanges above
 )
 _SHAFT = (0.3, 0.75)  # of the length: where nothing may cross
 _MIN_DIP = 0.25  # contrast of the shaft at its weakest place, over its median (derived)

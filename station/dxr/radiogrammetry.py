@@ -7,13 +7,13 @@ Tolerates
 Method
     The region of interest is centred on the narrowest part that keeps its margin from either bone end.
     T is the mean of both walls, W the outer width; means over the valid profiles. The known part of the blur
-    is put back into W (steepest gradients of a blurred tube lie 0.76 sigma inside the surface, dxr.md 1.6).
+    is put back into W (steepest gradients of a blurred tube lie 0.76 sigma inside the surface).
 Meaning
     u95 is twice the standard error of the mean (scatter of the profiles about a slow trend, with the number
     of independent profiles from their own autocorrelation) combined with a systematic half width. It does
     not hold the constant c, which is uncertain by up to 10 % between systems.
 Known failures
-    Flat or ridged shafts read up to 0.2 mm too thick in T and 0.2 mm too narrow in W (dxr.md 1.6).
+    Flat or ridged shafts read up to 0.2 mm too thick in T and 0.2 mm too narrow in W.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from station.dxr.edges import ALONG_STEP_PX, GRADIENT_SIGMA_PX, Walls
 Floats = npt.NDArray[np.float64]
 
 RELATIVE_ROI = {2: 0.31, 3: 0.29, 4: 0.28}  # of the bone length: 20/18/16 mm of an adult (derived)
-_EDGE_SHIFT = 0.76  # steepest gradient inside the true surface, in sigma of the blur (derived, dxr.md 1.6)
+_EDGE_SHIFT = 0.76  # steepest gradient inside the true surface, in sigma of the blur (derived)
 _SMOOTH_FRACTION = 0.08  # of the length, before the narrowest part is sought (5 mm of 63)
-_MAX_WALL = 0.48  # of W (dxr.md 1.9)
+_MAX_WALL = 0.48  # of W
 _MIN_SLOPE = 2.0  # endosteal steepness over its noise
 _OUTLIER_MAD = 3.5
 _MIN_SPREAD_PX = 0.5  # a spread below that calls nothing an outlier
-# Systematic half widths (95 %) as fractions of W, derived from dxr.md 1.6: 0.10 mm and 0.15 mm of 8.2 mm
+# Systematic half widths (95 %) as fractions of W, derived: 0.10 mm and 0.15 mm of 8.2 mm
 _SYSTEMATIC_T = 0.012
 _SYSTEMATIC_W = 0.018
 
@@ -66,7 +66,7 @@ def metacarpal_index(t: float, w: float) -> float:
 
 
 def volume_per_area(t: float, w: float) -> float:
-    """VPA = π·T·(1 − T/W), in the unit of T and W (dxr.md 1.1). Refuses T outside 0 … W/2."""
+    """VPA = π·T·(1 − T/W), in the unit of T and W. Refuses T outside 0 … W/2."""
     _refuse_impossible(t, w)
     return float(np.pi) * t * (1 - t / w)
 

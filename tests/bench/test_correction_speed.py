@@ -27,7 +27,7 @@ def raw(pixels):
 
 @pytest.fixture(scope="module")
 def maps():
-    """0.3 % defects with a dead column, like the worst real panel in shared/data."""
+    """0.3 % defects with a dead column, like the worst real panel tested."""
     rng = np.random.default_rng(1)
     gain = 1 + 0.1 * np.sin(np.arange(SHAPE[0]) / 700)[:, None] + rng.normal(0, 0.01, SHAPE)
     offset = 1500 + rng.normal(0, 100, SHAPE[1])[None, :] + np.zeros(SHAPE)
@@ -74,7 +74,7 @@ def test_a_frame_is_corrected_within_three_numpy_passes(maps, hand):
 |---------------------------------|-----------|-------|
 | frame.astype(np.float32) * gain | {reference_ms:9.1f} | 1     |
 | correct                         | {corrected_ms:9.1f} | {ratio:.2f}  |"""
-    print(table)  # noqa: T201  the table is what this run is for
+    print(table)
     assert ratio <= MAX_RATIO
 
 
@@ -82,7 +82,7 @@ def test_maps_are_loaded_before_anybody_waits(maps, tmp_path):
     calibration.save(maps, tmp_path)
     (taken,) = times_ms(lambda: calibration.load(tmp_path, "P-1"))
     load_ms = min(taken)  # the rest is what else the machine did
-    print(f"\nload and verify maps: {load_ms:.0f} ms")  # noqa: T201  as above
+    print(f"\nload and verify maps: {load_ms:.0f} ms")
     assert (
         calibration.check(calibration.load(tmp_path, "P-1"), "P-1", SHAPE, MADE_AT + timedelta(days=1), 7)
         is None
@@ -96,6 +96,6 @@ def test_picture_and_index_are_there_at_once(maps, hand):
         lambda: exposure_index.of(frame, maps.lsb_per_ugy, 1000), lambda: presentation.render(frame)
     )
     index_ms, picture_ms = min(index), min(picture)
-    print(f"\nexposure index {index_ms:.0f} ms, picture {picture_ms:.0f} ms")  # noqa: T201  as above
+    print(f"\nexposure index {index_ms:.0f} ms, picture {picture_ms:.0f} ms")
     assert index_ms <= 100
     assert picture_ms <= 250

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from station.dxr.radiogrammetry import density, metacarpal_index, volume_per_area, volume_per_area_u95
 
-VECTORS = [  # T mm, W mm, VPA mm, 2T/W, BMD g/cm² with c = 1.315 and p = 0.011 (dxr.md section 6)
+VECTORS = [  # T mm, W mm, VPA mm, 2T/W, BMD g/cm² with c = 1.315 and p = 0.011
     (1.00, 8.0, 2.7489, 0.2500, 0.3575),
     (1.61, 8.2, 4.0649, 0.3927, 0.5287),
     (2.20, 8.2, 5.0572, 0.5366, 0.6577),

@@ -6,7 +6,7 @@ from station.dxr.reference import age_matched, scores
 from station.exam import Sex
 from station.protocols import load_reference
 
-DECADES = [  # mean age of the decade, women, men (dxr.md 3.3, rounded there to 0.001)
+DECADES = [  # mean age of the decade, women, men (rounded there to 0.001)
     (35, 0.594, 0.636),
     (55, 0.555, 0.625),
     (75, 0.471, 0.583),

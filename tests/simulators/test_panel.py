@@ -46,7 +46,7 @@ def test_photon_transfer_gives_the_number_of_quanta():
 
 
 def test_detective_quantum_efficiency_is_that_of_a_caesium_iodide_panel():
-    # hardware.md 5: 0.65-0.70, 0.53, 0.42, 0.28 at 0, 1, 2, 3 lp/mm (memory).
+    # Remembered: 0.65-0.70, 0.53, 0.42, 0.28 at 0, 1, 2, 3 lp/mm (memory).
     kerma = 5.0
     power = 0.0
     for number in range(8):
