@@ -4,7 +4,6 @@ A file is `<uid>.json`, written whole (temporary file, fsync, rename, fsync of t
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from station.devices import BadSettings, DeviceRefused
+from station.durable import fsync_folder, replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,8 @@ class PanelMemory:
         """Put what is known of a frame on disk, before its window has ended."""
         if not self._folder:
             return
-        path = self._folder / f"{latent.uid}.json"
-        part = path.with_suffix(".part")
-        with part.open("w") as file:
-            file.write(latent.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _fsync_folder(self._folder)
+        with replacing(self._folder / f"{latent.uid}.json") as file:
+            file.write(latent.to_json().encode())
 
     def latent(self, uid: str) -> Latent:
         """The frame of that UID. Raises `DeviceRefused` if there is none."""
@@ -113,7 +107,7 @@ class PanelMemory:
         """Take a frame off the disk, also one whose window never ended."""
         if self._folder:
             (self._folder / f"{uid}.json").unlink(missing_ok=True)
-            _fsync_folder(self._folder)
+            fsync_folder(self._folder)
 
 
 def _dose(stored: Mapping[str, Any]) -> Dose:
@@ -129,11 +123,3 @@ def _read(path: Path) -> Latent:
             f"sim-detector: {path} in memory_folder is no stored frame ({error}); "
             "remove it or name another folder"
         ) from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

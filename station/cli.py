@@ -221,16 +221,14 @@ def _order(patient_id: str, name: str, birth_date: str | None, sex: str, side: s
     born = date.fromisoformat(birth_date) if birth_date else today - timedelta(days=62 * 365.25 + 30)
     patient = Patient(patient_id, name, born, Sex(sex))
     patient.age_at(today)
-    return WorklistItem(
-        accession, patient, Side(side), "0750T", new_uid(), "RP-" + accession, "SPS-" + accession
-    )
+    return WorklistItem(accession, patient, Side(side), "0750T", new_uid(), accession, accession)
 
 
 def _technique(text: str | None) -> Technique | None:
     """`kvp=50,ma=100,ms=16` or None."""
     if text is None:
         return None
-    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    parts = {key: value for key, _, value in (part.partition("=") for part in text.split(","))}
     if set(parts) != {"kvp", "ma", "ms"}:
         raise ValueError(f"--technique {text}: give kvp=…,ma=…,ms=…, each once and nothing else")
     return Technique(float(parts["kvp"]), float(parts["ma"]), float(parts["ms"]))

@@ -134,10 +134,7 @@ class Controller:
             device.connect()
         serial = self.parts.equipment.detector.info().serial
         self.conduct.lookout.use_maps(load(self.parts.calibration, serial))
-        try:
-            self.conduct.take_up()
-        except (SpoolError, RuntimeError) as error:
-            self._fault(str(error), traceback.format_exc())
+        self._guarded(self.conduct.take_up)
 
     def close(self) -> None:
         """Disconnect; nothing stays armed."""
@@ -152,21 +149,28 @@ class Controller:
 
     def step(self) -> None:
         """One turn: abort first, then the inbox, the devices, and what the state waits for."""
-        try:
-            if self._abort_requested.is_set():
-                self._abort_requested.clear()
-                self._aborted()
-            while not self._inbox.empty():
-                self._take(self._inbox.get())
-            self.conduct.look(self._machine.state)
-            self.conduct.wait(self._machine.state)
-        except DeviceError as error:
-            self._fault(str(error))
-        except Exception as error:  # noqa: BLE001  top of the owner's thread: becomes FAULT, journalled whole
-            self._fault(f"internal error: {error}", traceback.format_exc())
+        self._guarded(self._turn)
         snapshot = self.snapshot
         for listener in self.listeners:
             listener(snapshot)
+
+    def _turn(self) -> None:
+        if self._abort_requested.is_set():
+            self._abort_requested.clear()
+            self._aborted()
+        while not self._inbox.empty():
+            self._take(self._inbox.get())
+        self.conduct.look(self._machine.state)
+        self.conduct.wait(self._machine.state)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """The top of the owner's thread: whatever goes wrong becomes FAULT and is journalled whole."""
+        try:
+            work()
+        except (DeviceError, SpoolError) as error:
+            self._fault(str(error))
+        except Exception as error:  # noqa: BLE001  as the docstring says
+            self._fault(f"internal error: {error}", traceback.format_exc())
 
     def fire(self, trigger: Trigger, **detail: Any) -> bool:
         """Move by the table, journal it, then act. A refusal is journalled and shown."""

@@ -11,6 +11,12 @@ from station.devices import Delivered, Technique
 _ROOT_UID = "2.25"  # ISO/ITU UUID-derived UIDs: valid everywhere without a registered root (PS3.5 B.2)
 
 
+def refuse_text(what: str, text: str, limit: int) -> None:
+    """Raise ValueError for text that DICOM could not carry (PS3.5 table 6.2-1)."""
+    if len(text) > limit or "\\" in text or not text.isprintable():
+        raise ValueError(f"{what} allows {limit} printable characters without backslash, got {text!r}")
+
+
 class Side(StrEnum):
     """Laterality of a hand, with DICOM's letters."""
 
@@ -47,6 +53,11 @@ class Patient:
     birth_date: date | None
     sex: Sex | None
 
+    def __post_init__(self) -> None:
+        refuse_text("patient ID", self.id, 64)
+        for group in self.name.split("="):
+            refuse_text("patient name", group, 64)
+
     def age_at(self, day: date) -> float | None:
         """Age in years, None if the birth date is unknown.
 
@@ -76,6 +87,12 @@ class WorklistItem:
     requested_procedure_id: str = ""
     scheduled_step_id: str = ""
     referring_physician: str = ""
+
+    def __post_init__(self) -> None:
+        refuse_text("accession number", self.accession_number, 16)
+        refuse_text("requested procedure ID", self.requested_procedure_id, 16)
+        refuse_text("scheduled step ID", self.scheduled_step_id, 16)
+        refuse_text("referring physician", self.referring_physician, 64)
 
 
 @dataclass(frozen=True, slots=True)

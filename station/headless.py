@@ -13,7 +13,7 @@ from station.operate import Operator, Progress, Stuck
 from station.readiness import Finding
 from station.result import Reason, Refused
 from station.states import State, Trigger
-from station.summary import exposure_json, refusal, summary
+from station.summary import exposure_json, reason_json, refusal, summary
 
 DONE, USAGE, REFUSED, FAULT, NETWORK = 0, 2, 3, 4, 5
 
@@ -121,6 +121,9 @@ def _report(reviewed: Snapshot, done: Snapshot) -> Report:
     finished = done.finished
     code = finished.charge.code if finished else None
     objects = [str(path) for path in finished.objects] if finished else []
+    refused = (
+        () if finished else (Reason("objects-refused", done.message, "correct the order or call service"),)
+    )
     json = summary(
         outcome.result,
         outcome.processing.source,
@@ -130,7 +133,8 @@ def _report(reviewed: Snapshot, done: Snapshot) -> Report:
         exposure_json(reviewed.exposures, outcome),
         objects,
     )
-    return Report(json, REFUSED if isinstance(outcome.result, Refused) else DONE)
+    json["reasons"] += [reason_json(reason) for reason in refused]
+    return Report(json, REFUSED if refused or isinstance(outcome.result, Refused) else DONE)
 
 
 def _stuck(controller: Controller, stuck: Stuck, item: WorklistItem) -> Report:

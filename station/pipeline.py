@@ -81,7 +81,7 @@ def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, f
     Raises
     ------
     ObjectRefused
-        When an object fails the semantic lint: a contradiction is never written.
+        When an object cannot be built or fails the semantic lint: a contradiction is never written.
     """
     facts = billing.Facts(
         acquired_here=exposure.image,
@@ -99,7 +99,10 @@ def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, f
         calibrated_at=outcome.maps.made_at,
         code=charge.code,
     )
-    pair = image.build_pair(exam, exposure, outcome.processing, outcome.presentation, context)
+    try:
+        pair = image.build_pair(exam, exposure, outcome.processing, outcome.presentation, context)
+    except ValueError as error:
+        raise ObjectRefused(str(error)) from error
     problems = lint.problems(pair, exam)
     if problems:
         raise ObjectRefused("; ".join(problem.message for problem in problems))

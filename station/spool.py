@@ -14,7 +14,6 @@ Names and birth dates are here and nowhere else on disk.
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from station.durable import replacing
 from station.exam import Exam, Exposure
 from station.frame import Frame, Signal, Stage
 from station.result import DxrResult, Refused
@@ -105,7 +105,8 @@ class Spool:
         }
         try:
             self._write_json(exam, f"{name}.json", facts)
-            write_durably(self.folder(exam) / f"{name}.npy", buffer.getbuffer())  # this rename is the commit
+            with replacing(self.folder(exam) / f"{name}.npy") as file:  # its rename is the commit
+                file.write(buffer.getbuffer())
         except OSError as error:
             raise SpoolError(
                 f"raw frame of {exposure.uid} not stored: {error}; free space on {self.root}"
@@ -185,21 +186,5 @@ class Spool:
 
     def _write_json(self, exam: Exam, name: str, content: Any) -> None:
         text = json.dumps(content, indent=1)
-        write_durably(self.folder(exam) / name, text.encode())
-
-
-def write_durably(path: Path, content: bytes | memoryview) -> None:
-    """Replace a file so that a loss of power leaves the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with replacing(self.folder(exam) / name) as file:
+            file.write(text.encode())

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from station.devices import Delivered, EndOfExposure, FocalSpot, Technique
+from station.durable import replacing
 from station.exam import Exam, Exposure, new_uid
 from station.frame import Frame, Signal, Stage
 from station.journal import Journal
-from station.spool import Spool, SpoolError, write_durably
+from station.spool import Spool, SpoolError
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -83,17 +84,18 @@ def test_a_closed_exam_is_not_taken_up_again(tmp_path, exam):
 
 def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path, mocker):
     path = tmp_path / "a" / "file"
-    write_durably(path, b"old")
+    with replacing(path) as file:
+        file.write(b"old")
     mocker.patch("os.fsync", side_effect=OSError(28, "No space left on device"))
-    with pytest.raises(OSError, match="No space"):
-        write_durably(path, b"new")
+    with pytest.raises(OSError, match="No space"), replacing(path) as file:
+        file.write(b"new")
     assert path.read_bytes() == b"old"
 
 
 def test_a_full_disk_is_an_error_that_names_the_exposure(tmp_path, exam, exposure, frame, mocker):
     spool = Spool(tmp_path)
     spool.open(exam)
-    mocker.patch("station.spool.write_durably", side_effect=OSError(28, "No space left on device"))
+    mocker.patch("station.spool.replacing", side_effect=OSError(28, "No space left on device"))
     with pytest.raises(SpoolError, match=f"{exposure.uid} not stored.*free space"):
         spool.write_raw(exam, exposure, frame)
 

@@ -1,6 +1,5 @@
 """What every DICOM object of an exam shares: patient, study, codes, number formats, and the file itself."""
 
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from station.durable import replacing
 from station.exam import Exam
 
 
@@ -79,15 +79,5 @@ def decimal(value: float) -> str:
 
 def write(dataset: Dataset, path: Path) -> None:
     """Write a Part 10 file; it is there whole or not at all, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    with new.open("wb") as file:
+    with replacing(path) as file:
         pydicom.dcmwrite(file, dataset, enforce_file_format=True)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -19,7 +19,6 @@ Known failures
 
 import hashlib
 import json
-import os
 import re
 import zipfile
 from collections.abc import Iterable
@@ -32,6 +31,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from station.durable import replacing
 from station.frame import Frame, Signal, Stage
 from station.imaging import defects as defective
 from station.imaging.defects import Float, Mask, Patches
@@ -291,20 +291,10 @@ def check(
 
 def save(maps: Maps, folder: Path) -> Path:
     """Write the maps as the panel's current ones, atomically; returns the file."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = _path(folder, maps.serial)
     text = json.dumps({**_facts(maps), "sha256": maps.sha256})
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
+    with replacing(path) as file:
         np.savez(file, facts=np.frombuffer(text.encode(), np.uint8), allow_pickle=False, **_arrays(maps))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
     return path
 
 

@@ -110,6 +110,8 @@ def test_a_corrupt_file_is_a_clear_error(site, tmp_path, name):
         (["--pose", "rotation=900"], "rotation"),
         (["--fault", "gremlins"], "switch-released-after"),
         (["--sex", "X"], "X"),
+        (["--accession", "A" * 17], "16 printable characters"),
+        (["--name", "Back\\slash"], "without backslash"),
         (["--side", "both"], "both"),
         (["--hand-size", "giant"], "small, medium, large"),
         (["--birth-date", "2190-01-01"], "lies after"),
