@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 
 from station.frame import Frame, Pixels, Signal, Stage
 
+SCALE_UNKNOWN = "Scale of the object unknown: lengths must not be measured."  # in Image Comments of our own
 _DICOM_PREAMBLE = 128
 
 
@@ -102,8 +103,9 @@ def _read_dicom(path: Path, spacing: tuple[float, float] | None) -> Frame:
         signal, stage = Signal.ATTENUATION, Stage.FOR_PRESENTATION
         if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
             pixels = pixels.max() + pixels.min() - pixels
+    known = spacing is not None or str(dataset.get("ImageComments", "")) != SCALE_UNKNOWN
     spacing = spacing or _spacing(dataset)
-    return Frame(pixels, stage, signal, spacing, path.name, scale_known=spacing is not None)
+    return Frame(pixels, stage, signal, spacing, path.name, scale_known=known and spacing is not None)
 
 
 def _rescaled(dataset: Any, pixels: Pixels) -> Pixels:

@@ -33,6 +33,7 @@ from station.dicom.modules import begin, coded, date_time, decimal, items
 from station.dicom.modules import write as write  # noqa: PLC0414  re-exported: pair and file belong together
 from station.exam import Exam, Exposure
 from station.frame import Frame, Signal, Stage
+from station.image_file import SCALE_UNKNOWN
 from station.protocols import Code
 from station.protocols import Protocol as AcquisitionProtocol
 
@@ -194,7 +195,7 @@ def _geometry(image: Dataset, frame: Frame, exposure: Exposure, context: Context
     image.DistanceSourceToDetector = decimal(exposure.sid_mm)
     image.PositionerType = "NONE"
     if not frame.scale_known:
-        image.ImageComments = "Scale of the object unknown: lengths must not be measured."
+        image.ImageComments = SCALE_UNKNOWN
         return
     oid_mm = context.protocol.geometry.oid_mm
     if oid_mm >= exposure.sid_mm:
