@@ -1,9 +1,13 @@
 """From the second stage of the switch on: every dose recorded, no frame lost, no second exposure."""
 
+from concurrent.futures import Future
+from dataclasses import replace
+
 import pytest
 
 from station.devices import (
     Aborted,
+    DetectorState,
     DeviceRefused,
     EndOfExposure,
     SwitchStage,
@@ -25,6 +29,31 @@ def test_a_switch_released_early_keeps_the_partial_frame_and_its_dose(make_stati
     assert exposure.delivered.ms == pytest.approx(4, abs=0.2)
     assert exposure.dap_ugym2 > 0
     assert exposure.image
+
+
+@pytest.mark.hazard("bystander-exposed")
+@pytest.mark.parametrize(
+    ("changed", "end"),
+    [
+        ({"switch": SwitchStage.RELEASED}, EndOfExposure.RELEASED),
+        ({"door_closed": False}, EndOfExposure.ABORTED),
+        ({"emergency_stop_released": None}, EndOfExposure.ABORTED),
+    ],
+)
+def test_a_generator_that_does_not_see_the_room_itself_is_told_to_end(
+    make_station, job_for, mocker, changed, end
+):
+    operator = make_station()
+    job = job_for(operator)
+    operator.to_ready(type(job)(job.exam, Technique(50, 10, 1000)))
+    operator.press(SwitchStage.EXPOSE)
+    operator.wait(lambda s: s.state is State.EXPOSING, "exposing")
+    io = operator.controller.parts.equipment.io
+    seen = io.inputs
+    mocker.patch.object(io, "inputs", side_effect=lambda: replace(seen(), **changed))
+    snapshot = operator.wait(lambda s: s.state is State.REVIEW, "the partial frame")
+    assert snapshot.exposures[0].delivered.end is end
+    assert snapshot.exposures[0].delivered.ms < 200
 
 
 @pytest.mark.hazard("exposure-without-image")
@@ -129,6 +158,7 @@ def test_a_generator_that_refuses_to_expose_is_not_asked_again(make_station, job
     assert operator.controller.snapshot.state is State.POSITIONING
     (exposure,) = operator.controller.snapshot.exposures
     assert (exposure.delivered.end, exposure.delivered.mas) == (EndOfExposure.NOT_STARTED, 0)
+    assert operator.controller.parts.equipment.detector.status().state is DetectorState.IDLE
 
 
 def test_a_rejected_exposure_keeps_its_dose_and_the_retake_is_number_two(make_station, job_for):
@@ -142,6 +172,21 @@ def test_a_rejected_exposure_keeps_its_dose_and_the_retake_is_number_two(make_st
     assert [e.number for e in snapshot.exposures] == [1, 2]
     assert all(e.delivered.mas > 0.9 for e in snapshot.exposures)
     assert len({e.uid for e in snapshot.exposures}) == 2
+
+
+def test_a_late_result_of_a_rejected_exposure_never_stands_for_the_retake(make_station, job_for):
+    operator = make_station()
+    operator.expose(job_for(operator))
+    first = operator.wait(lambda s: s.outcome is not None, "analysis")
+    operator.controller.submit(Trigger.REJECT, reason="111210", by="operator")
+    operator.wait(lambda s: s.view.readiness is not None and s.view.readiness.ready, "readiness")
+    operator.press(SwitchStage.EXPOSE)
+    second = operator.wait(lambda s: s.outcome is not None, "the second analysis")
+    late: Future = Future()
+    late.set_result(first.outcome)
+    operator.controller.processed(first.exposures[0].uid, late)
+    operator.pass_time(0.1)
+    assert operator.controller.snapshot.outcome is second.outcome
 
 
 def test_a_rejection_needs_a_reason(make_station, job_for):

@@ -1,5 +1,7 @@
 """Faults and restarts: whatever dies, the station comes up disarmed and loses nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from station.config import RoomFile
@@ -52,6 +54,17 @@ def test_a_restart_after_the_frame_was_stored_finishes_the_exam_from_the_spool(m
     second.controller.submit(Trigger.ACCEPT, by="operator")
     done = second.wait(lambda s: s.state is State.STANDBY, "standby")
     assert len(done.finished.objects) == 2
+
+
+@pytest.mark.hazard("image-lost")
+def test_a_restart_finds_a_frame_whose_record_was_not_written_in_time(make_station, job_for):
+    first = make_station()
+    job = job_for(first)
+    snapshot = first.expose(job)
+    first.controller.parts.spool.write_exposure(job.exam, replace(snapshot.exposures[0], image=False))
+    second = make_station()
+    assert second.controller.snapshot.state is State.REVIEW
+    assert second.controller.snapshot.exposures[0].image
 
 
 @pytest.mark.hazard("exposure-without-image")

@@ -185,6 +185,16 @@ def test_an_expired_calibration_blocks_with_its_remedy(site, tmp_path):
     assert "dxr-station calibrate" in report["reasons"][0]["remedy"]
 
 
+def test_a_new_calibration_is_dated_hashed_and_used(site):
+    before = exam(site)[1]["dxr"]["t_mm"]
+    done = run("calibrate", "--json", cwd=site)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["status"], len(report["sha256"])) == (0, "done", 64)
+    after = exam(site)[1]
+    assert after["dxr"]["t_mm"] == pytest.approx(before, abs=0.02)
+    assert report["sha256"][:16].encode() in (site / after["objects"][0]).read_bytes()
+
+
 @pytest.mark.hazard("wrong-calibration")
 def test_a_missing_calibration_blocks_where_the_room_does_not_make_its_own(tmp_path):
     room = tmp_path / "room.yaml"

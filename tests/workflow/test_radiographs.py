@@ -1,4 +1,4 @@
-"""Whole exams on real radiographs, in one process: order, positioning, exposure, readout, analysis, objects."""
+"""Whole exams on real radiographs, in one process, from the order to the objects."""
 
 import csv
 from pathlib import Path
