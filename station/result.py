@@ -57,6 +57,7 @@ class DxrResult:
     w_mm: Measurement | None
     vpa_cm: Measurement | None
     bmd_g_cm2: Measurement | None
+    bmd_status: str  # where the density constant comes from: published, derived, memory or site
     porosity: float | None
     porosity_measured: bool
     t_score: float | None

@@ -95,6 +95,7 @@ def _dxr(result: DxrResult) -> dict[str, Any]:
     return {
         "bmd_g_cm2": _value(result.bmd_g_cm2),
         "bmd_u95": result.bmd_g_cm2.u95 if result.bmd_g_cm2 else None,
+        "bmd_status": result.bmd_status,
         "vpa_cm": _value(result.vpa_cm),
         "mci": result.mci.value,
         "mci_u95": result.mci.u95,
@@ -134,7 +135,10 @@ def as_text(report: Mapping[str, Any]) -> str:
     if dxr:
         lines[0] += f"  scale {report['scale']}"
         if dxr["bmd_g_cm2"] is not None:
-            lines.append(f"  DXR-BMD estimate {dxr['bmd_g_cm2']:.3f} ± {dxr['bmd_u95']:.3f} g/cm² (95 %)")
+            constant = f"constant {dxr['bmd_status']}"
+            lines.append(
+                f"  DXR-BMD estimate {dxr['bmd_g_cm2']:.3f} ± {dxr['bmd_u95']:.3f} g/cm² (95 %, {constant})"
+            )
         if dxr["t_score"] is not None:
             z = f", Z {dxr['z_score']:+.1f}" if dxr["z_score"] is not None else ""
             lines.append(f"  T {dxr['t_score']:+.1f}{z}  against {dxr['reference']}; not a WHO diagnosis")

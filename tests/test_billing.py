@@ -18,6 +18,7 @@ VALID = DxrResult(
     None,
     None,
     None,
+    "derived",
     None,
     False,
     None,

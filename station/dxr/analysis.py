@@ -208,6 +208,7 @@ def _result(
         w_mm=_mean_if_all([bone.w_mm for bone in reported], equal),
         vpa_cm=vpa,
         bmd_g_cm2=bmd,
+        bmd_status=limits.bmd_constant_g_cm3.status,
         porosity=None if bmd is None else porosity,
         porosity_measured=False,
         t_score=None,
