@@ -10,6 +10,7 @@ from station.devices import Technique
 from station.exam import Exam, WorklistItem, new_uid
 from station.imaging.calibration import CalibrationRejected
 from station.operate import Operator, Progress, Stuck
+from station.pipeline import exposure_notes
 from station.readiness import Finding
 from station.result import Reason, Refused
 from station.states import State, Trigger
@@ -111,10 +112,10 @@ def _review(operator: Operator) -> Report:
     reviewed = operator.wait(lambda s: s.outcome is not None, "the analysis", _RECOVERY_S)
     controller.submit(Trigger.ACCEPT, by="headless")
     done = operator.wait(lambda s: s.state is not State.REVIEW, "acceptance", _RECOVERY_S)
-    return _report(reviewed, done)
+    return _report(controller, reviewed, done)
 
 
-def _report(reviewed: Snapshot, done: Snapshot) -> Report:
+def _report(controller: Controller, reviewed: Snapshot, done: Snapshot) -> Report:
     outcome, job = reviewed.outcome, reviewed.job
     if outcome is None or job is None:
         raise RuntimeError("nothing was reviewed")
@@ -133,7 +134,9 @@ def _report(reviewed: Snapshot, done: Snapshot) -> Report:
         exposure_json(reviewed.exposures, outcome),
         objects,
     )
-    json["reasons"] += [reason_json(reason) for reason in refused]
+    protocol = controller.parts.setting.protocol
+    notes = (*exposure_notes(reviewed.exposures[-1], outcome, protocol), *refused)
+    json["reasons"] += [reason_json(reason) for reason in notes]
     return Report(json, REFUSED if refused or isinstance(outcome.result, Refused) else DONE)
 
 

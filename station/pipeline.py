@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from station import billing
+from station.devices import EndOfExposure
 from station.dicom import image, lint
 from station.dicom.equipment import Equipment
 from station.dxr.analysis import analyse
@@ -73,6 +74,28 @@ def process(raw: Frame, exam: Exam, setting: Setting, maps: Maps) -> Outcome:
             region = index.region if isinstance(index, exposure_index.ExposureIndex) else None
             picture = presentation.render(processing, region)
     return Outcome(processing, index, picture, result, maps, timings)
+
+
+def exposure_notes(exposure: Exposure, outcome: Outcome, protocol: Protocol) -> tuple[Reason, ...]:
+    """What the reviewer must know of the exposure itself: delivery and exposure index out of their limits."""
+    found: list[Reason] = []
+    delivered, asked = exposure.delivered, exposure.requested
+    if delivered is not None:
+        percent = 100 * (delivered.mas / asked.mas - 1)
+        limit = protocol.technique_limits.delivered_percent
+        if abs(percent) > limit or delivered.end is not EndOfExposure.NORMAL:
+            message = f"{delivered.mas:.3g} mAs delivered, {asked.mas:.3g} mAs asked; end: {delivered.end}"
+            remedy = "judge the image by its noise; do not repeat a usable one"
+            found.append(Reason("delivery-differs", message, remedy, round(percent, 1), limit))
+    index = outcome.exposure_index
+    if isinstance(index, Reason):
+        found.append(index)
+    elif abs(index.di) > protocol.exposure_index.warn_deviation:
+        message = f"deviation index {index.di:+.1f}: EI {index.ei:.0f}, target {index.target:g}"
+        remedy = "check hand size and distance; a dose too high is no reason to repeat"
+        limit = protocol.exposure_index.warn_deviation
+        found.append(Reason("exposure-index-out-of-band", message, remedy, round(index.di, 2), limit))
+    return tuple(found)
 
 
 def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, folder: Path) -> Finished:

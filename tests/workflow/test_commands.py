@@ -162,6 +162,13 @@ def test_a_switch_released_early_leaves_a_recorded_partial_exposure(site):
     assert report["exposure"]["delivered"]["end"] == "released early"
     assert report["exposure"]["delivered"]["ms"] == pytest.approx(4, abs=0.5)
     assert report["exposure"]["image"]
+    assert "delivery-differs" in [r["id"] for r in report["reasons"]]
+
+
+def test_a_generator_that_gives_too_little_is_told(site):
+    _, report = exam(site, "--fault", "generator-underdelivers:60")
+    assert report["exposure"]["delivered"]["mas"] == pytest.approx(0.4, rel=0.02)
+    assert {"delivery-differs", "exposure-index-out-of-band"} <= {r["id"] for r in report["reasons"]}
 
 
 def test_a_detector_silent_after_exposure_is_recovered_from_its_memory(site):
