@@ -164,6 +164,19 @@ def states(as_json: _Json = False) -> None:
 
 
 @app.command()
+def hazards(as_json: _Json = False) -> None:
+    """List what may go wrong, why, and what holds against it."""
+    import yaml
+
+    found = yaml.safe_load(Path(__file__).with_name("hazards.yaml").read_text(encoding="utf-8"))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for name, row in found.items():
+        typer.echo(f"{name}\n  cause    {row['cause']}\n  control  {row['control']}")
+
+
+@app.command()
 def drivers(as_json: _Json = False) -> None:
     """List the installed device drivers."""
     from station.registry import installed_drivers

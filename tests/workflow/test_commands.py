@@ -284,6 +284,7 @@ def test_states_drivers_and_check_print_text_and_json(site):
     assert run("states", cwd=site).stdout.startswith("stateDiagram-v2\n")
     assert len(json.loads(run("states", "--json", cwd=site).stdout)) > 20
     assert "sim-generator" in run("drivers", cwd=site).stdout
+    assert "double-exposure" in json.loads(run("hazards", "--json", cwd=site).stdout)
     done = run("check", cwd=site)
     assert done.returncode == 0
     assert "good room" in done.stdout
