@@ -80,6 +80,7 @@ def exam(
     out: _Out = Path("dxr-exams"),
     room: _Room = "sim",
     recover: Annotated[bool, typer.Option("--recover", help="Only finish what a former run left.")] = False,
+    acknowledge: Annotated[str, typer.Option(help="With --recover: why an exposure has no image.")] = "",
     real_time: _RealTime = False,
     as_json: _Json = False,
 ) -> None:
@@ -98,7 +99,7 @@ def exam(
         item = _order(patient_id, name, birth_date, sex, side, accession)
         controller = assemble(loaded, simulation, out, real_time=real_time)
         if recover:
-            reports = headless.recover(controller, _progress(as_json))
+            reports = headless.recover(controller, acknowledge, _progress(as_json))
         else:
             order = headless.Order(item, hand_size, _technique(technique), positioned_by)
             reports = [headless.run_exam(controller, order, _progress(as_json))]

@@ -7,11 +7,10 @@ from station.calibrate import calibrate
 from station.case import Job
 from station.controller import Controller, Snapshot
 from station.devices import Technique
-from station.exam import Exam, WorklistItem, new_uid
+from station.exam import Exam, Side, WorklistItem, new_uid
 from station.imaging.calibration import CalibrationRejected
 from station.operate import Operator, Progress, Stuck
 from station.pipeline import exposure_notes
-from station.readiness import Finding
 from station.result import Reason, Refused
 from station.states import State, Trigger
 from station.summary import exposure_json, reason_json, refusal, summary
@@ -20,7 +19,19 @@ DONE, USAGE, REFUSED, FAULT, NETWORK = 0, 2, 3, 4, 5
 
 _RECOVERY_S = 60.0
 _USAGE_FINDINGS = ("calibration-", "technique-")
-_FAULT_FINDINGS = ("generator-", "detector-", "room-", "tube-", "door-", "emergency-", "disk-", "camera-")
+_FAULT_FINDINGS = (
+    "stuck-",
+    "station-",
+    "exposed-",
+    "generator-",
+    "detector-",
+    "room-",
+    "tube-",
+    "door-",
+    "emergency-",
+    "disk-",
+    "camera-",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ def run_exam(controller: Controller, order: Order, progress: Progress) -> Report
         operator.expose(_job(controller, order), order.positioned_by)
         return _review(operator)
     except Stuck as stuck:
-        return _stuck(controller, stuck, order.item)
+        return _stuck(controller, stuck, order.item.side)
     except CalibrationRejected as rejected:
         return Report(refusal(_source(controller), order.item.side, [rejected.reason]), FAULT)
     finally:
@@ -78,23 +89,48 @@ def run_calibration(controller: Controller, progress: Progress) -> Report:
     return Report({"status": "done", "message": message, "sha256": maps.sha256}, DONE)
 
 
-def recover(controller: Controller, progress: Progress) -> list[Report]:
-    """Finish the exams a former run left, and nothing else."""
+def recover(controller: Controller, acknowledge: str, progress: Progress) -> list[Report]:
+    """Finish the exams a former run left, and nothing else.
+
+    `acknowledge` is a person's account of an exposure whose image will not come; without it such an exposure
+    goes on blocking the station.
+    """
     operator = Operator(controller, progress)
     try:
         controller.start()
-        return finish_left_over(operator)
+        return finish_left_over(operator, acknowledge)
+    except Stuck as stuck:
+        job = controller.snapshot.job
+        return [_stuck(controller, stuck, job.exam.item.side if job else None)]
     finally:
         controller.close()
 
 
-def finish_left_over(operator: Operator) -> list[Report]:
+def finish_left_over(operator: Operator, acknowledge: str = "") -> list[Report]:
     """Bring a station that came up with an unfinished exam to standby. Raises `Stuck`."""
     reports: list[Report] = []
     while operator.controller.snapshot.state is not State.STANDBY:
         operator.say("finishing the exam of a former run")
-        reports.append(_review(operator))
+        try:
+            reports.append(_review(operator))
+        except Stuck as stuck:
+            if stuck.state is not State.EXPOSED_NO_IMAGE or not acknowledge:
+                raise
+            reports.append(_acknowledge(operator, acknowledge))
     return reports
+
+
+def _acknowledge(operator: Operator, reason: str) -> Report:
+    """The image will not come: document it, and end the exam with its dose on record."""
+    controller = operator.controller
+    before = controller.snapshot
+    controller.submit(Trigger.ACKNOWLEDGE, reason=reason, by="headless")
+    controller.submit(Trigger.CANCEL_EXAM)
+    operator.wait(lambda s: s.state is State.STANDBY, "standby")
+    remedy = "order the exam anew if the image is still needed"
+    why = Reason("no-image-acknowledged", f"exposed without an image, accounted for: {reason}", remedy)
+    side = before.job.exam.item.side if before.job else None
+    return Report(refusal(_source(controller), side, [why], exposure_json(before.exposures, None)), REFUSED)
 
 
 def _job(controller: Controller, order: Order) -> Job:
@@ -140,7 +176,7 @@ def _report(controller: Controller, reviewed: Snapshot, done: Snapshot) -> Repor
     return Report(json, REFUSED if refused or isinstance(outcome.result, Refused) else DONE)
 
 
-def _stuck(controller: Controller, stuck: Stuck, item: WorklistItem) -> Report:
+def _stuck(controller: Controller, stuck: Stuck, side: Side | None) -> Report:
     """Nothing was measured: say why, and leave the station disarmed."""
     exposure = exposure_json(controller.snapshot.exposures, None)
     controller.abort()
@@ -148,15 +184,24 @@ def _stuck(controller: Controller, stuck: Stuck, item: WorklistItem) -> Report:
         controller.submit(Trigger.CANCEL_EXAM)
         controller.step()
     reasons = [Reason(f.id, f.message, f.remedy) for f in stuck.findings]
+    if stuck.state is State.EXPOSED_NO_IMAGE:
+        remedy = (
+            "do not expose again: exam --recover when the detector answers, or --recover --acknowledge REASON"
+        )
+        reasons = [
+            Reason("exposed-no-image", f"the dose is recorded, the image is missing: {stuck.message}", remedy)
+        ]
+    elif stuck.state is State.FAULT:
+        reasons = [Reason("station-fault", stuck.message, "remove the cause, then make the exam anew")]
     reasons = reasons or [
         Reason(f"stuck-in-{stuck.state}".replace("_", "-"), stuck.message, "see the journal, then try again")
     ]
-    return Report(refusal(_source(controller), item.side, reasons, exposure), _exit_code(stuck.findings))
+    ids = [reason.id for reason in reasons]
+    return Report(refusal(_source(controller), side, reasons, exposure), _exit_code(ids))
 
 
-def _exit_code(findings: tuple[Finding, ...]) -> int:
-    ids = [finding.id for finding in findings]
-    if any(i.startswith(_FAULT_FINDINGS) for i in ids) or not ids:
+def _exit_code(ids: list[str]) -> int:
+    if any(i.startswith(_FAULT_FINDINGS) for i in ids):
         return FAULT
     if any(i.startswith(_USAGE_FINDINGS) for i in ids):
         return USAGE

@@ -13,7 +13,7 @@ from station.readiness import Finding
 from station.states import State, Trigger
 
 _STEP_S = 0.01
-_PATIENCE_S = 10.0  # for devices; people in a real room get more
+_PATIENCE_S = 20.0  # longer than any device may take by the room's limits; people get more
 _PEOPLE_S = 300.0
 
 Progress = Callable[[str], None]

@@ -38,8 +38,10 @@ def exam(cwd: Path, *arguments: object) -> tuple[int, dict]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """One station's folder, calibrated by its first exam."""
-    return tmp_path_factory.mktemp("site")
+    """A calibrated station's folder."""
+    folder = tmp_path_factory.mktemp("site")
+    assert run("calibrate", cwd=folder).returncode == 0
+    return folder
 
 
 def truth_t_mm(text: str = "") -> float:
@@ -47,13 +49,13 @@ def truth_t_mm(text: str = "") -> float:
     return sum(truth[bone].t_mm for bone in (2, 3, 4)) / 3
 
 
-def test_a_first_exam_on_a_fresh_machine_measures_the_phantom_and_is_coded_0750t(site):
-    code, report = exam(site)
+def test_a_first_exam_on_a_fresh_machine_measures_the_phantom_and_is_coded_0750t(tmp_path):
+    code, report = exam(tmp_path)
     assert (code, report["status"], report["code"], report["scale"]) == (0, "measured", "0750T", "absolute")
     assert report["dxr"]["t_mm"] == pytest.approx(truth_t_mm(), abs=0.1)
     assert report["dxr"]["t_mm"] == pytest.approx(sum(b["t_mm"] for b in report["dxr"]["bones"].values()) / 3)
     assert [Path(path).suffix for path in report["objects"]] == [".dcm", ".dcm"]
-    assert all((site / path).is_file() for path in report["objects"])
+    assert all((tmp_path / path).is_file() for path in report["objects"])
 
 
 @pytest.mark.parametrize("spec", ["t=1.2,w=7.4", "t=2.1,w=8.8", "t=1.6,w=8.2,t2=1.3"])
@@ -174,6 +176,21 @@ def test_a_generator_that_gives_too_little_is_told(site):
 def test_a_detector_silent_after_exposure_is_recovered_from_its_memory(site):
     code, report = exam(site, "--fault", "detector-silent-after-exposure:20")
     assert (code, report["status"], report["exposure"]["recovered"]) == (0, "measured", True)
+
+
+@pytest.mark.hazard("double-exposure")
+def test_an_exposure_without_image_blocks_the_station_until_a_person_accounts_for_it(site, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(site / "dxr-exams" / "calibration", out / "calibration")
+    code, report = exam(site, "--out", out, "--fault", "detector-silent-after-exposure:600")
+    assert (code, [r["id"] for r in report["reasons"]]) == (4, ["exposed-no-image"])
+    assert (report["exposure"]["delivered"]["end"], report["exposure"]["image"]) == ("normal", False)
+    code, report = exam(site, "--out", out)  # the simulated panel forgot the frame with its process
+    assert (code, [r["id"] for r in report["reasons"]]) == (4, ["exposed-no-image"])
+    code, report = exam(site, "--out", out, "--recover", "--acknowledge", "panel dead")
+    assert (code, [r["id"] for r in report["reasons"]]) == (3, ["no-image-acknowledged"])
+    assert report["exposure"]["delivered"]["mas"] > 0.9
+    assert exam(site, "--out", out)[0] == 0
 
 
 def test_a_dead_generator_is_a_hardware_fault(site):
