@@ -262,6 +262,8 @@ class TriageBands(Strict):
 
     unlikely_above: float
     likely_at_or_below: float
+    sexes: Annotated[list[Literal["F", "M"]], Field(min_length=1)]  # of those they were made in
+    min_age_years: Positive  # of the same
     status: Status
     source: str
 

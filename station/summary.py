@@ -184,7 +184,9 @@ def as_text(report: Mapping[str, Any]) -> str:
             )
         if dxr["t_score"] is not None:
             z = f", Z {dxr['z_score']:+.1f}" if dxr["z_score"] is not None else ""
-            lines.append(f"  T {dxr['t_score']:+.1f}{z}  against {dxr['reference']}; not a WHO diagnosis")
+            status = f" ({dxr['reference_status']})" if dxr["reference_status"] else ""
+            wording = "" if dxr["triage"] else "; not a WHO diagnosis"  # the band's caveats say it
+            lines.append(f"  T {dxr['t_score']:+.1f}{z}  against {dxr['reference']}{status}{wording}")
         lines += _risk_lines(dxr)
         lines.append(f"  MCI (2T/W) {dxr['mci']:.3f}")
         lines += [_bone_line(number, bone) for number, bone in dxr["bones"].items()]

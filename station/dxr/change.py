@@ -25,7 +25,7 @@ from station.exam import Side
 from station.protocols import Constant
 from station.result import DxrResult, Reason
 
-LSC_FACTOR = 2.77  # 1.96·√2 (published: ISCD; from memory)
+LSC_FACTOR = 2.77  # 1.96·√2 (derived; the ISCD standard by memory)
 _DAYS_PER_YEAR = 365.25
 _MIN_RATE_YEARS = 0.5  # own choice: repeatability over a shorter time makes any rate
 

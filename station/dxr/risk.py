@@ -28,7 +28,10 @@ from station.result import AbsoluteRisk, Hazard, Range, Reason, Triage
 
 NOT_WHO = "not a WHO diagnosis"
 DXA_DECIDES = "central DXA decides"
-_UNCALIBRATED = "the density constant is {} and not this site's own: T may be off by 1.2"  # 10 % (published)
+_UNCALIBRATED = (
+    "the density constant is {} and not this site's own: T may be off by up to 1.2"  # 10 % (published)
+)
+_OTHER_PEOPLE = "the cut-offs were made in another sex or age than this person's (from {:g} years)"
 _MESSAGES = {  # at 90 % sensitivity and 90 % specificity (published: J Clin Densitom 2010;13:418)
     "osteoporosis-unlikely": "osteoporosis of the femoral neck is unlikely",
     "central-dxa-needed": "neither likely nor unlikely: refer to central DXA",
@@ -56,7 +59,7 @@ def assess(
 ) -> Assessment:
     """Triage and risk of one person; what the scores' own notes explain is withheld without another note."""
     notes: list[Reason] = []
-    band = triage(scores.t, scores.t_u95, reference, constant_status)
+    band = triage(scores, age, sex, reference, constant_status)
     if isinstance(band, Reason):
         notes.append(band)
         band = None
@@ -82,9 +85,13 @@ def assess(
 
 
 def triage(
-    t: float | None, t_u95: float, reference: Reference, constant_status: str
+    scores: Scores, age: float | None, sex: Sex | None, reference: Reference, constant_status: str
 ) -> Triage | Reason | None:
-    """The band of a T-score; None without a score, a reason where the cut-offs are of another reference."""
+    """The band of a T-score; None without a score, a reason where the cut-offs are of another reference.
+
+    Who is not of the sex and age the cut-offs were made in gets the band with a caveat that says so.
+    """
+    t = scores.t
     if t is None:
         return None
     bands = reference.triage
@@ -100,9 +107,11 @@ def triage(
     else:
         band = "osteoporosis-likely"
     caveats = [NOT_WHO, DXA_DECIDES]
+    if age is None or age < bands.min_age_years or sex not in bands.sexes:
+        caveats.append(_OTHER_PEOPLE.format(bands.min_age_years))
     if constant_status != "site":
         caveats.append(_UNCALIBRATED.format(constant_status))
-    near = any(abs(t - limit) <= t_u95 for limit in limits)
+    near = any(abs(t - limit) <= scores.t_u95 for limit in limits)
     return Triage(band, bands.unlikely_above, bands.likely_at_or_below, near, _MESSAGES[band], tuple(caveats))
 
 

@@ -186,6 +186,12 @@ def test_a_person_reads_band_strength_and_hazard_range(usual):
     ):
         assert part in text
     assert "research" not in text
+    assert "sectra-consistent-derived@1 (derived)" in text
+
+
+def test_a_score_without_a_band_still_says_that_it_is_no_diagnosis(run):
+    text = as_text(report(run(against=load_reference("us-women-2001"))))
+    assert "us-women-2001@1 (published); not a WHO diagnosis" in text
 
 
 def test_two_visits_are_compared_from_their_results(usual, run, shoot, protocol):

@@ -57,6 +57,13 @@ def test_both_scores_are_withheld_with_the_reason(reference, age, sex, why):
     assert [note.id for note in found.notes] == [why]
 
 
+def test_the_end_of_the_curve_that_was_passed_is_named(reference):
+    starting_late = reference.model_copy(update={"women": reference.women[4:]})
+    (young,) = scored(0.5, 25, Sex.FEMALE, starting_late).notes
+    (old,) = scored(0.5, 95, Sex.FEMALE, starting_late).notes
+    assert (young.limit, old.limit) == (40, 90)
+
+
 def test_z_score_is_not_extrapolated_beyond_the_curve(reference):
     found = scored(0.4, 95, Sex.FEMALE, reference)
     assert found.t is not None

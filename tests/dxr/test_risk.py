@@ -21,6 +21,10 @@ def ratio(value=1.8, low=1.5, high=2.5):
     return HazardRatio(value=constant(value), low=constant(low), high=constant(high))
 
 
+def banded(t, t_u95, *, age=65, sex=Sex.FEMALE, against=A, constant="site"):
+    return triage(Scores(t, None, (), t_u95), age, sex, against, constant)
+
+
 @pytest.fixture
 def risk():
     return load_protocol().analysis.risk
@@ -72,25 +76,32 @@ def test_the_range_holds_every_ratio_and_every_score_within_theirs(z, z_u95, low
     ],
 )
 def test_bands_change_at_their_cut_offs_and_carry_their_caveats(t, band):
-    found = triage(t, 0.2, A, "site")
+    found = banded(t, 0.2)
     assert found.band == band
     assert found.caveats == ("not a WHO diagnosis", "central DXA decides")
 
 
 def test_a_band_says_when_the_density_s_own_interval_reaches_the_next_one():
-    assert triage(-1.4, 0.25, A, "site").near_limit
-    assert triage(-2.5, 0.25, A, "site").near_limit
-    assert not triage(-1.9, 0.25, A, "site").near_limit
-    assert not triage(0.0, 0.25, A, "site").near_limit
+    assert banded(-1.4, 0.25).near_limit
+    assert banded(-2.5, 0.25).near_limit
+    assert not banded(-1.9, 0.25).near_limit
+    assert not banded(0.0, 0.25).near_limit
 
 
 def test_a_band_from_a_constant_that_is_not_the_site_s_says_so():
-    assert "derived" in triage(-1.9, 0.2, A, "derived").caveats[-1]
+    assert "derived" in banded(-1.9, 0.2, constant="derived").caveats[-1]
+
+
+@pytest.mark.parametrize(("age", "sex"), [(49, Sex.FEMALE), (65, Sex.MALE)])
+def test_a_band_for_others_than_the_women_the_cut_offs_were_made_in_says_so(age, sex):
+    found = banded(-1.9, 0.2, age=age, sex=sex)
+    assert found.band == "central-dxa-needed"
+    assert "another sex or age" in found.caveats[-1]
 
 
 @pytest.mark.parametrize("name", ["orebro-women-2013", "us-women-2001"])
 def test_no_band_is_read_against_a_reference_the_cut_offs_were_not_made_with(name):
-    found = triage(-1.9, 0.2, load_reference(name), "site")
+    found = banded(-1.9, 0.2, against=load_reference(name))
     assert isinstance(found, Reason)
     assert (found.id, name in found.message) == ("triage-withheld", True)
 
@@ -136,7 +147,13 @@ def test_an_outcome_the_table_lacks_is_withheld():
 
 def test_ten_year_risk_is_off_unless_the_protocol_switches_it_on(risk, researching):
     scores = Scores(-2.0, -0.5, (), 0.2, 0.2)
-    usual, research = (assess(scores, 65, Sex.FEMALE, A, r, "derived") for r in (risk, researching))
+    ready = researching.model_copy(
+        update={"absolute_risk": researching.absolute_risk.model_copy(update={"enabled": False})}
+    )
+    usual, off, research = (
+        assess(scores, 65, Sex.FEMALE, A, r, "derived") for r in (risk, ready, researching)
+    )
+    assert off == usual
     assert usual.absolute_risks == ()
     assert [one.outcome for one in research.absolute_risks] == ["hip"]
     assert all(isinstance(one, AbsoluteRisk) for one in research.absolute_risks)
