@@ -67,8 +67,8 @@ def bone_health_index(t_mm: Measurement, w_mm: Measurement, length_mm: Measureme
     """
     t, w, length = t_mm.value, w_mm.value, length_mm.value
     _refuse_impossible(t, w)
-    if not length > w:
-        raise ValueError(f"a metacarpal is longer than wide, got {length:g} mm long and {w:g} mm wide")
+    if not length > 0:
+        raise ValueError(f"a bone's length must be positive, got {length:g} mm")
     value = pi * t * (1 - t / w) / (length * w) ** _EXPONENT
     by_t = (1 - 2 * t / w) / (t * (1 - t / w))  # of the logarithm
     by_w = (t / w**2) / (1 - t / w) - _EXPONENT / w

@@ -69,8 +69,6 @@ def test_intervals_follow_finite_differences(t, share):
 @given(walls, shares, st.floats(30, 90))
 def test_the_intervals_of_the_indices_follow_finite_differences(t, share, length):
     w, h = t / share, 1e-5
-    if length <= w + h:
-        return
     here = np.array([t, w, length])
     gradient = [
         (bone_health_index(*map(mm, here + d)).value - bone_health_index(*map(mm, here - d)).value) / (2 * h)
@@ -85,8 +83,6 @@ def test_the_intervals_of_the_indices_follow_finite_differences(t, share, length
 @given(walls, shares, st.floats(70, 90))
 def test_the_bone_health_index_is_the_paediatric_bone_index(t, share, length):
     w = t / share
-    if w >= length:
-        return
     area = values(strength(mm(t), mm(w)))[0]
     assert bone_health_index(mm(t), mm(w), mm(length)).value == pytest.approx(
         area / (w**1.33 * length**0.33), rel=1e-9
@@ -133,9 +129,10 @@ def test_refuses_a_ratio_that_no_bone_has(mci):
             of(ratio(mci))
 
 
-def test_refuses_a_bone_shorter_than_wide():
-    with pytest.raises(ValueError, match="longer than wide"):
-        bone_health_index(mm(1.6), mm(8.2), mm(8.0))
+@pytest.mark.parametrize("length", [0.0, -60.0, float("nan")])
+def test_refuses_a_bone_without_length(length):
+    with pytest.raises(ValueError, match="length"):
+        bone_health_index(mm(1.6), mm(8.2), mm(length))
 
 
 @pytest.mark.parametrize("factor", [0.4, 1.6, float("nan")])
