@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from station.config import RoomFile, load_room
-from station.protocols import Reference, load_protocol, load_reference
+from station.protocols import Reference, RiskTable, load_protocol, load_reference
 from station.registry import installed_drivers
 from station.yaml_file import BadFile, read, shipped
 
@@ -39,6 +39,8 @@ def _kind(path: Path) -> str:
     keys = set(data) if isinstance(data, dict) else set[str]()
     if keys & {"techniques", "view"}:
         return "protocol"
+    if "outcomes" in keys:
+        return "risk table"
     return "reference" if keys & {"women", "men", "young_adult"} else "room"
 
 
@@ -48,6 +50,9 @@ def _problems(path: Path, kind: str) -> list[str]:
         return []
     if kind == "reference":
         read(path, Reference)
+        return []
+    if kind == "risk table":
+        read(path, RiskTable)
         return []
     room = load_room(str(path))
     load_protocol(room.protocol)

@@ -4,6 +4,7 @@ A protocol is the site's word on how the exam is made: view, technique by hand s
 limits, analysis constants, codes. Every limit that readiness or analysis applies is a number in here.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,10 +74,110 @@ class Constant(Strict):
     source: str
 
 
+class SiteCalibration(Strict):
+    """A density constant this site measured on its own detectors, e.g. in healthy young women."""
+
+    bmd_constant_g_cm3: Annotated[float, Field(gt=0.8, lt=1.8)]  # expected 1.10-1.32 (derived)
+    status: Literal["site"]
+    source: str  # how, when and in whom
+    detector_serials: Annotated[list[str], Field(min_length=1)]
+
+
+class ShapeCorrection(Strict):
+    """By how much the round model reads too high on real sections; taken out only where enabled.
+
+    Strength only: the density constant was made with the round model, so correcting it would need another.
+    """
+
+    enabled: bool
+    cortical_area_excess: Annotated[float, Field(ge=0, lt=0.5)]
+    second_moment_excess: Annotated[float, Field(ge=0, lt=0.5)]
+    status: Status
+    source: str
+
+
+class HazardRatio(Strict):
+    """Hazard ratio per SD of density lost, never without its range."""
+
+    value: Constant
+    low: Constant
+    high: Constant
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "HazardRatio":
+        if not 1 <= self.low.value <= self.value.value <= self.high.value:
+            raise ValueError("a hazard ratio per SD lost needs 1 <= low <= value <= high")
+        return self
+
+
+class AgePoint(Strict):
+    """Age-matched mean and SD."""
+
+    age: Positive
+    mean: Positive
+    sd: Positive
+
+
+class RiskPoint(Strict):
+    """Ten-year probability at an age."""
+
+    age: Positive
+    percent: Annotated[float, Field(gt=0, lt=100)]
+
+
+class RiskCurves(Strict):
+    """Ten-year probabilities by sex; between ages the logarithm is interpolated linearly."""
+
+    women: Annotated[list[RiskPoint], Field(min_length=2)]
+    men: Annotated[list[RiskPoint], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "RiskCurves":
+        _refuse_disorder(women=self.women, men=self.men)
+        return self
+
+
+class RiskTable(Strict):
+    """A named, versioned table of fracture probabilities of a population."""
+
+    name: str
+    version: str
+    status: Status
+    source: str
+    meaning: str  # who these people are, in words to print
+    outcomes: Annotated[dict[str, RiskCurves], Field(min_length=1)]
+
+    @property
+    def id(self) -> str:
+        """`name@version`, as printed with every risk."""
+        return f"{self.name}@{self.version}"
+
+
+class AbsoluteRiskSetting(Strict):
+    """Ten-year risk: for research, off unless a site switches it on."""
+
+    enabled: bool
+    table: str  # file name in protocols/references, without .yaml
+    population: RiskTable | None = None  # read from `table` when the protocol is loaded
+
+
+class Risk(Strict):
+    """How fracture risk is shown."""
+
+    min_age_years: Positive
+    hazard_ratios: dict[str, HazardRatio]  # by outcome
+    absolute_risk: AbsoluteRiskSetting
+
+
 class Analysis(Strict):
     """Constants and limits of the DXR measurement; units in the names."""
 
     bmd_constant_g_cm3: Constant
+    site_calibration: SiteCalibration | None = None
+    roi_mode: Literal["fixed", "scaled"] = "fixed"  # scaled: fractions of the bone length
+    shape_correction: ShapeCorrection | None = None
+    repeatability_cv_percent: Constant | None = None  # of the density, for changes over time
+    risk: Risk | None = None
     bone_weights: dict[Literal[2, 3, 4], float]
     roi_length_mm: dict[Literal[2, 3, 4], Positive]
     roi_margin_fraction: Annotated[float, Field(gt=0, lt=0.5)]  # of the bone length, kept from either end
@@ -87,6 +188,13 @@ class Analysis(Strict):
     min_valid_fraction: Annotated[float, Field(gt=0, le=1)]
     min_age_years: Positive  # below it T and Z are withheld
     reference: str  # file name in protocols/references, without .yaml
+
+    def constant_for(self, detector_serial: str) -> Constant:
+        """The site's own density constant for its detectors, else the general one."""
+        site = self.site_calibration
+        if site is None or detector_serial not in site.detector_serials:
+            return self.bmd_constant_g_cm3
+        return Constant(value=site.bmd_constant_g_cm3, status=site.status, source=site.source)
 
 
 class Code(Strict):
@@ -149,16 +257,28 @@ class YoungAdult(Strict):
     source: str
 
 
-class AgePoint(Strict):
-    """Age-matched mean and SD."""
+class TriageBands(Strict):
+    """Cut-offs of the T-score that were made with this very reference."""
 
-    age: Positive
-    mean: Positive
-    sd: Positive
+    unlikely_above: float
+    likely_at_or_below: float
+    sexes: Annotated[list[Literal["F", "M"]], Field(min_length=1)]  # of those they were made in
+    min_age_years: Positive  # of the same
+    status: Status
+    source: str
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "TriageBands":
+        if not self.likely_at_or_below < self.unlikely_above:
+            raise ValueError("likely_at_or_below must be lower than unlikely_above")
+        return self
 
 
 class Reference(Strict):
-    """A named, versioned reference population; between ages it is interpolated linearly."""
+    """A named, versioned reference population; between ages it is interpolated linearly.
+
+    Without curves the Z-score is withheld, without bands the triage.
+    """
 
     name: str
     version: str
@@ -167,15 +287,13 @@ class Reference(Strict):
     status: Status
     source: str
     young_adult: YoungAdult
-    women: Annotated[list[AgePoint], Field(min_length=2)]
-    men: Annotated[list[AgePoint], Field(min_length=2)]
+    women: Annotated[list[AgePoint], Field(min_length=2)] | None = None
+    men: Annotated[list[AgePoint], Field(min_length=2)] | None = None
+    triage: TriageBands | None = None
 
     @model_validator(mode="after")
     def _ascending(self) -> "Reference":
-        for name, curve in (("women", self.women), ("men", self.men)):
-            ages = [point.age for point in curve]
-            if ages != sorted(set(ages)):
-                raise ValueError(f"{name}: ages must ascend without repeats")
+        _refuse_disorder(women=self.women or [], men=self.men or [])
         return self
 
     @property
@@ -185,13 +303,32 @@ class Reference(Strict):
 
 
 def load_protocol(name_or_path: str = "hand-dxr") -> Protocol:
-    """A shipped protocol by name, or a file by path. Raises `BadFile`."""
-    return read(_find(name_or_path, "protocols"), Protocol)
+    """A shipped protocol by name, or a file by path, with the risk table it asks for. Raises `BadFile`."""
+    protocol = read(_find(name_or_path, "protocols"), Protocol)
+    risk = protocol.analysis.risk
+    if risk is None or not risk.absolute_risk.enabled or risk.absolute_risk.population is not None:
+        return protocol
+    table = load_risk_table(risk.absolute_risk.table)
+    setting = risk.absolute_risk.model_copy(update={"population": table})
+    risk = risk.model_copy(update={"absolute_risk": setting})
+    return protocol.model_copy(update={"analysis": protocol.analysis.model_copy(update={"risk": risk})})
+
+
+def load_risk_table(name_or_path: str) -> RiskTable:
+    """A shipped table of fracture probabilities by name, or a file by path. Raises `BadFile`."""
+    return read(_find(name_or_path, "protocols", "references"), RiskTable)
 
 
 def load_reference(name_or_path: str) -> Reference:
     """A shipped reference population by name, or a file by path. Raises `BadFile`."""
     return read(_find(name_or_path, "protocols", "references"), Reference)
+
+
+def _refuse_disorder(**curves: Sequence[AgePoint | RiskPoint]) -> None:
+    for name, curve in curves.items():
+        ages = [point.age for point in curve]
+        if ages != sorted(set(ages)):
+            raise ValueError(f"{name}: ages must ascend without repeats")
 
 
 def _find(name_or_path: str, *folder: str) -> Path:

@@ -1,13 +1,14 @@
 """The JSON contract of `exam` and `analyse`: extend it, never rename."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from station.exam import Exposure, Side
 from station.imaging.exposure_index import ExposureIndex
 from station.pipeline import Outcome
 from station.protocols import Code
-from station.result import Bone, DxrResult, Measurement, Reason, Refused
+from station.result import Bone, DxrResult, Measurement, Reason, Refused, Strength, Triage
 
 
 def summary(  # noqa: PLR0913  the contract's own top level
@@ -109,8 +110,23 @@ def _dxr(result: DxrResult) -> dict[str, Any]:
         "z_score": result.z_score,
         "reference": result.reference,
         "algorithm": result.algorithm,
+        "mci_area": _value(result.mci_area),
+        "mci_area_u95": _u95(result.mci_area),
+        "bhi": _value(result.bhi),  # PBI is the same number
+        "bhi_u95": _u95(result.bhi),
+        "roi_mode": result.roi_mode,
+        "bmd_constant_g_cm3": result.bmd_constant_g_cm3,
+        "bmd_constant_source": result.bmd_constant_source,
+        "reference_status": result.reference_status,
+        "triage": _triage(result.triage) if result.triage else None,
+        "hazards": [asdict(hazard) for hazard in result.hazards],
+        "absolute_risks": [asdict(risk) for risk in result.absolute_risks],
         "bones": {str(bone.number): _bone(bone) for bone in result.bones},
     }
+
+
+def _triage(triage: Triage) -> dict[str, Any]:
+    return asdict(triage) | {"caveats": list(triage.caveats)}
 
 
 def _bone(bone: Bone) -> dict[str, Any]:
@@ -121,11 +137,38 @@ def _bone(bone: Bone) -> dict[str, Any]:
         "valid_fraction": bone.valid_fraction,
         "axis_px": [list(point) for point in bone.axis_px],
         "roi_px": [list(point) for point in bone.roi_px],
+        "t_u95": _u95(bone.t_mm),
+        "w_u95": _u95(bone.w_mm),
+        "mci_u95": bone.mci.u95,
+        "vpa_cm": _value(bone.vpa_cm),
+        "mci_area": _value(bone.mci_area),
+        "length_mm": _value(bone.length_mm),
+        "bhi": _value(bone.bhi),
+        "strength": _strength(bone.strength) if bone.strength else None,
+    }
+
+
+def _strength(strength: Strength) -> dict[str, Any]:
+    """Each quantity with its u95, and the model of the section."""
+    return {
+        "model": strength.model,
+        "cortical_area_mm2": _value(strength.cortical_area_mm2),
+        "cortical_area_u95": _u95(strength.cortical_area_mm2),
+        "second_moment_mm4": _value(strength.second_moment_mm4),
+        "second_moment_u95": _u95(strength.second_moment_mm4),
+        "section_modulus_mm3": _value(strength.section_modulus_mm3),
+        "section_modulus_u95": _u95(strength.section_modulus_mm3),
+        "buckling_ratio": strength.buckling_ratio.value,
+        "buckling_ratio_u95": strength.buckling_ratio.u95,
     }
 
 
 def _value(measurement: Measurement | None) -> float | None:
     return measurement.value if measurement else None
+
+
+def _u95(measurement: Measurement | None) -> float | None:
+    return measurement.u95 if measurement else None
 
 
 def as_text(report: Mapping[str, Any]) -> str:
@@ -141,13 +184,12 @@ def as_text(report: Mapping[str, Any]) -> str:
             )
         if dxr["t_score"] is not None:
             z = f", Z {dxr['z_score']:+.1f}" if dxr["z_score"] is not None else ""
-            lines.append(f"  T {dxr['t_score']:+.1f}{z}  against {dxr['reference']}; not a WHO diagnosis")
+            status = f" ({dxr['reference_status']})" if dxr["reference_status"] else ""
+            wording = "" if dxr["triage"] else "; not a WHO diagnosis"  # the band's caveats say it
+            lines.append(f"  T {dxr['t_score']:+.1f}{z}  against {dxr['reference']}{status}{wording}")
+        lines += _risk_lines(dxr)
         lines.append(f"  MCI (2T/W) {dxr['mci']:.3f}")
-        for number, bone in dxr["bones"].items():
-            size = f"T {bone['t_mm']:.2f} mm, W {bone['w_mm']:.2f} mm, " if bone["t_mm"] is not None else ""
-            lines.append(
-                f"  metacarpal {number}: {size}MCI {bone['mci']:.3f}, {bone['valid_fraction']:.0%} valid"
-            )
+        lines += [_bone_line(number, bone) for number, bone in dxr["bones"].items()]
     exposure = report["exposure"]
     if exposure and exposure["delivered"]:
         given = exposure["delivered"]
@@ -156,3 +198,37 @@ def as_text(report: Mapping[str, Any]) -> str:
     lines += [f"  {reason['id']}: {reason['message']} → {reason['remedy']}" for reason in report["reasons"]]
     lines += [f"  {path}" for path in report["objects"]]
     return "\n".join(lines)
+
+
+def _risk_lines(dxr: Mapping[str, Any]) -> list[str]:
+    """Band, hazard and ten-year risk, none of them without its range or caveats."""
+    lines: list[str] = []
+    band = dxr["triage"]
+    if band:
+        near = " (within the uncertainty of a limit)" if band["near_limit"] else ""
+        lines.append(f"  {band['band']}{near}: {band['message']}; {'; '.join(band['caveats'])}")
+    for one in dxr["hazards"]:
+        ratio, per_sd = one["relative"], one["per_sd"]
+        spread = f"{ratio['value']:.1f} times ({ratio['low']:.1f}-{ratio['high']:.1f})"
+        lines.append(
+            f"  {one['outcome']} fracture: {spread} the mean risk of this age and sex, "
+            f"at {per_sd['low']:g}-{per_sd['high']:g} per SD"
+        )
+    for one in dxr["absolute_risks"]:
+        percent = one["percent"]
+        lines.append(
+            f"  research only: {one['outcome']} fracture within ten years {percent['value']:.1f} % "
+            f"({percent['low']:.1f}-{percent['high']:.1f}), on {one['population']}: {one['meaning']}"
+        )
+    return lines
+
+
+def _bone_line(number: str, bone: Mapping[str, Any]) -> str:
+    size = f"T {bone['t_mm']:.2f} mm, W {bone['w_mm']:.2f} mm, " if bone["t_mm"] is not None else ""
+    line = f"  metacarpal {number}: {size}MCI {bone['mci']:.3f}, {bone['valid_fraction']:.0%} valid"
+    strength = bone["strength"]
+    if not strength:
+        return line
+    modulus = strength["section_modulus_mm3"]
+    bending = f", section modulus {modulus:.0f} mm³" if modulus is not None else ""
+    return f"{line}{bending}, buckling ratio {strength['buckling_ratio']:.1f}"

@@ -8,7 +8,7 @@ Method
     locate, metacarpals, edges, radiogrammetry, reference, with the gates of `quality` between.
 Meaning
     Lengths are in the object plane. Density is c·VPA·(1 − p) with VPA brought to the reference magnification;
-    constants come from the protocol. Without a trusted scale only MCI is given.
+    constants come from the protocol. Without a trusted scale only MCI, A/W² and the buckling ratio are given.
 Known failures
     See the modules. Porosity is not measured in this version: the protocol's constant is used and marked so.
 """
@@ -39,9 +39,19 @@ from station.dxr.radiogrammetry import (
     volume_per_area_u95,
 )
 from station.dxr.reference import scores
+from station.dxr.risk import assess
+from station.dxr.strength import (
+    LENGTH_U95_FRACTION,
+    ROUND,
+    ShapeFactors,
+    area_index,
+    bone_health_index,
+    strength,
+    strength_of_ratio,
+)
 from station.exam import Sex, Side
 from station.frame import Frame, Signal
-from station.protocols import Analysis, Protocol, Reference
+from station.protocols import Analysis, Constant, Protocol, Reference
 from station.result import Bone, DxrResult, Measurement, Reason, Refused
 
 ALGORITHM = "dxr-open@1"
@@ -88,11 +98,14 @@ def analyse(
     if conflict is not None:
         return Refused((conflict, *failed), side or found.side)
     notes = [pitch_note(frame, limits.pixel_warn_mm), scale.note, _side_note(side, found.side)]
+    if scale.mm_per_px is not None:
+        notes += [_calibration_note(frame, limits), _region_note(limits)]
     if failed:
         notes += [_incomplete(bones), *failed]
     known = tuple(note for note in notes if note is not None)
-    result = _result(bones, scale, limits, side or found.side, reference.id)
-    return _scored(replace(result, notes=known), patient_age, sex, limits, reference)
+    constant = limits.constant_for(frame.source)
+    result = replace(_result(bones, scale, limits, constant, side or found.side, reference), notes=known)
+    return _scored(result, patient_age, sex, limits, reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +171,7 @@ def _bones(
     failed: list[Reason] = []
     for number in _MEASURED:
         walls = find_walls(frame, found.axes[number])
-        if scale.mm_per_px is None:
+        if scale.mm_per_px is None or limits.roi_mode == "scaled":
             roi_px = RELATIVE_ROI[number] * walls.strip.length_px
         else:
             roi_px = limits.roi_length_mm[number] / scale.mm_per_px
@@ -179,6 +192,22 @@ def _incomplete(bones: list[_Measured]) -> Reason:
     return Reason("bones-incomplete", message, remedy, len(bones), len(_MEASURED))
 
 
+def _calibration_note(frame: Frame, limits: Analysis) -> Reason | None:
+    site = limits.site_calibration
+    if site is None or frame.source in site.detector_serials:
+        return None
+    message = f"the site's density constant is not of detector {frame.source}: the general one was used"
+    remedy = "Calibrate this detector, or use an image of a calibrated one."
+    return Reason("site-calibration-not-used", message, remedy)
+
+
+def _region_note(limits: Analysis) -> Reason | None:
+    if limits.roi_mode == "fixed":
+        return None
+    message = "regions scaled with the bone: constant and references were made with fixed lengths"
+    return Reason("roi-scaled", message, "Compare only with results of the same region mode.")
+
+
 def _side_note(given: Side | None, seen: Side) -> Reason | None:
     if given is None or given is seen:
         return None
@@ -187,34 +216,55 @@ def _side_note(given: Side | None, seen: Side) -> Reason | None:
 
 
 def _result(
-    bones: list[_Measured], scale: _Scale, limits: Analysis, side: Side, reference_id: str
+    bones: list[_Measured],
+    scale: _Scale,
+    limits: Analysis,
+    constant: Constant,
+    side: Side,
+    reference: Reference,
 ) -> DxrResult:
-    reported = [_bone(bone, scale) for bone in bones]
+    shape = _shape(limits)
+    reported = [_bone(bone, scale, shape) for bone in bones]
     weights = np.array([limits.bone_weights[bone.number] for bone in bones])
     equal = np.ones(len(bones))
     vpa = _mean_if_all([bone.vpa_cm for bone in reported], weights)
-    porosity = limits.default_porosity.value
-    bmd = None
-    if vpa is not None:
-        per_cm = density(limits.reference_magnification.value, limits.bmd_constant_g_cm3.value, porosity)
-        bmd = Measurement(per_cm * vpa.value, "g/cm2", per_cm * vpa.u95)
+    bmd = None if vpa is None else _density(vpa, limits, constant)
+    relative = scale.mm_per_px is None
     return DxrResult(
         algorithm=ALGORITHM,
         side=side,
-        scale="relative" if scale.mm_per_px is None else "absolute",
+        scale="relative" if relative else "absolute",
         bones=tuple(reported),
         mci=_mean([bone.mci for bone in reported], equal),
         t_mm=_mean_if_all([bone.t_mm for bone in reported], equal),
         w_mm=_mean_if_all([bone.w_mm for bone in reported], equal),
         vpa_cm=vpa,
         bmd_g_cm2=bmd,
-        bmd_status=limits.bmd_constant_g_cm3.status,
-        porosity=None if bmd is None else porosity,
+        bmd_status=constant.status,
+        porosity=None if bmd is None else limits.default_porosity.value,
         porosity_measured=False,
         t_score=None,
         z_score=None,
-        reference=reference_id,
+        reference=reference.id,
+        reference_status=reference.status,
+        mci_area=_mean_if_all([bone.mci_area for bone in reported], equal),
+        bhi=_mean_if_all([bone.bhi for bone in reported], equal),
+        bmd_constant_g_cm3=None if bmd is None else constant.value,
+        bmd_constant_source=None if bmd is None else constant.source,
+        roi_mode="scaled" if relative else limits.roi_mode,
     )
+
+
+def _density(vpa_cm: Measurement, limits: Analysis, constant: Constant) -> Measurement:
+    per_cm = density(limits.reference_magnification.value, constant.value, limits.default_porosity.value)
+    return Measurement(per_cm * vpa_cm.value, "g/cm2", per_cm * vpa_cm.u95)
+
+
+def _shape(limits: Analysis) -> ShapeFactors:
+    bias = limits.shape_correction
+    if bias is None or not bias.enabled:
+        return ROUND
+    return ShapeFactors(1 / (1 + bias.cortical_area_excess), 1 / (1 + bias.second_moment_excess))
 
 
 def _scored(
@@ -222,33 +272,50 @@ def _scored(
 ) -> DxrResult:
     if result.bmd_g_cm2 is None:
         return result
-    found = scores(result.bmd_g_cm2.value, age, sex, reference, limits.min_age_years)
-    return replace(result, t_score=found.t, z_score=found.z, notes=(*result.notes, *found.notes))
+    found = scores(result.bmd_g_cm2, age, sex, reference, limits.min_age_years)
+    meant = assess(found, age, sex, reference, limits.risk, result.bmd_status)
+    return replace(
+        result,
+        t_score=found.t,
+        z_score=found.z,
+        triage=meant.triage,
+        hazards=meant.hazards,
+        absolute_risks=meant.absolute_risks,
+        notes=(*result.notes, *found.notes, *meant.notes),
+    )
 
 
-def _bone(measured: _Measured, scale: _Scale) -> Bone:
+def _bone(measured: _Measured, scale: _Scale, shape: ShapeFactors) -> Bone:
     profile, strip = measured.profile, measured.walls.strip
     relative_u95 = float(np.hypot(profile.t_u95_px / profile.t_px, profile.w_u95_px / profile.w_px))
     half = profile.w_px / 2
     start, end = profile.roi_px
     corners = strip.to_frame_px([start, start, end, end], [-half, half, half, -half])
     base, head = strip.to_frame_px([0.0, strip.length_px], [0.0, 0.0])
-    t = w = vpa = None
+    mci = Measurement(profile.mci, "1", profile.mci * relative_u95)
+    t = w = vpa = length = bhi = None
+    strong = strength_of_ratio(mci)
     if scale.mm_per_px is not None:
         mm = scale.mm_per_px
         t = Measurement(profile.t_px * mm, "mm", profile.t_u95_px * mm)
         w = Measurement(profile.w_px * mm, "mm", profile.w_u95_px * mm)
         vpa_u95_mm = volume_per_area_u95(t.value, t.u95, w.value, w.u95)
         vpa = Measurement(volume_per_area(t.value, w.value) / 10, "cm", vpa_u95_mm / 10)
+        length = Measurement(strip.length_px * mm, "mm", LENGTH_U95_FRACTION * strip.length_px * mm)
+        bhi, strong = bone_health_index(t, w, length), strength(t, w, shape)
     return Bone(
         number=measured.number,
-        mci=Measurement(profile.mci, "1", profile.mci * relative_u95),
+        mci=mci,
         t_mm=t,
         w_mm=w,
         vpa_cm=vpa,
         valid_fraction=profile.valid_fraction,
         axis_px=((float(base[0]), float(base[1])), (float(head[0]), float(head[1]))),
         roi_px=tuple((float(row), float(column)) for row, column in corners),
+        mci_area=area_index(mci),
+        length_mm=length,
+        bhi=bhi,
+        strength=strong,
     )
 
 

@@ -8,7 +8,8 @@ Method
     T = (BMD − young mean)/young SD, one young-adult reference for both sexes; Z likewise against the mean and
     SD of the same sex and age.
 Meaning
-    Both are withheld, with a note, below the protocol's minimum age and where age or sex is unknown.
+    Both are withheld, with a note, below the protocol's minimum age and where age or sex is unknown; Z also
+    where the reference has no curve of that sex. Their u95 is the density's alone.
 Known failures
     A derived reference is no published table: its own uncertainty (0.02-0.03 g/cm²) is about half an SD.
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from station.exam import Sex
 from station.protocols import AgePoint, Reference
-from station.result import Reason
+from station.result import Measurement, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +30,37 @@ class Scores:
     t: float | None
     z: float | None
     notes: tuple[Reason, ...] = ()
+    t_u95: float = 0.0
+    z_u95: float = 0.0
 
 
 def scores(
-    bmd_g_cm2: float, age: float | None, sex: Sex | None, reference: Reference, min_age_years: float
+    bmd: Measurement, age: float | None, sex: Sex | None, reference: Reference, min_age_years: float
 ) -> Scores:
-    """T- and Z-score of one DXR-BMD."""
+    """T- and Z-score of one DXR-BMD in g/cm²."""
     withheld = _withheld(age, sex, min_age_years)
     if withheld is not None or age is None:
         return Scores(None, None, (withheld,) if withheld else ())
-    t = (bmd_g_cm2 - reference.young_adult.mean) / reference.young_adult.sd
+    young = reference.young_adult
+    t, t_u95 = (bmd.value - young.mean) / young.sd, bmd.u95 / young.sd
     curve = reference.women if sex is Sex.FEMALE else reference.men
-    if not curve[0].age <= age <= curve[-1].age:
-        covered = f"{reference.id} covers {curve[0].age:g} to {curve[-1].age:g} years"
-        note = Reason(
-            "age-outside-reference",
-            f"the Z-score is withheld: {covered}",
-            "Read the T-score, or choose a reference that covers this age.",
-            age,
-            curve[-1].age,
-        )
-        return Scores(t, None, (note,))
+    note = _no_curve(reference, curve, age)
+    if note is not None or curve is None:
+        return Scores(t, None, (note,) if note else (), t_u95)
     mean, sd = age_matched(curve, age)
-    return Scores(t, (bmd_g_cm2 - mean) / sd)
+    return Scores(t, (bmd.value - mean) / sd, (), t_u95, bmd.u95 / sd)
+
+
+def _no_curve(reference: Reference, curve: list[AgePoint] | None, age: float) -> Reason | None:
+    remedy = "Read the T-score, or choose a reference that covers this person."
+    if curve is None:
+        message = f"the Z-score is withheld: {reference.id} has no age curve of this sex"
+        return Reason("reference-without-curve", message, remedy)
+    low, high = curve[0].age, curve[-1].age
+    if low <= age <= high:
+        return None
+    message = f"the Z-score is withheld: {reference.id} covers {low:g} to {high:g} years"
+    return Reason("age-outside-reference", message, remedy, age, low if age < low else high)
 
 
 def age_matched(curve: list[AgePoint], age: float) -> tuple[float, float]:
