@@ -72,7 +72,9 @@ def analyse_file(path: Path, request: Request) -> Report:
         "analysis": (done - read_at) * 1e3,
         "total": (done - started) * 1e3,
     }
-    return _report(path, result, side, request.protocol, timings_ms) | ({"objects": [picture]} if picture else {})
+    return _report(path, result, side, request.protocol, timings_ms) | (
+        {"objects": [picture]} if picture else {}
+    )
 
 
 def _measured(frame: Frame, header: Header, side: Side | None, request: Request) -> DxrResult | Refused:
@@ -82,7 +84,9 @@ def _measured(frame: Frame, header: Header, side: Side | None, request: Request)
         return analyse(frame, age, sex, request.protocol, request.reference, side)
     except _UNFORESEEN as error:
         message = f"the analysis broke off ({type(error).__name__}: {error})"
-        return Refused((Reason(FAILED, message, "Report this image: it shows a defect of the program."),), side)
+        return Refused(
+            (Reason(FAILED, message, "Report this image: it shows a defect of the program."),), side
+        )
 
 
 def _report(
@@ -105,7 +109,11 @@ def _draw(path: Path, frame: Frame, result: DxrResult | Refused, folder: Path | 
         return None
     digest = blake2b(str(path).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
     picture = folder / f"{path.stem}-{digest}.png"
-    pixels = overlay.draw(frame, result, overlay.outlines(frame, result))
+    try:
+        found = overlay.outlines(frame, result)
+    except _UNFORESEEN:  # the same image broke the analysis, and its refusal says so
+        found = ()
+    pixels = overlay.draw(frame, result, found)
     # encoded apart from writing: cv2.imwrite tells nothing about why it could not write
     _, data = cv2.imencode(".png", pixels)
     picture.write_bytes(np.asarray(data).tobytes())

@@ -225,7 +225,9 @@ def _dicom_frame(path: Path, dataset: Any, pixels: Pixels, spacing: tuple[float,
 def _header(dataset: Any) -> Header:
     sex = str(dataset.get("PatientSex") or "").upper()
     side = str(dataset.get("ImageLaterality") or dataset.get("Laterality") or "").upper()
-    return Header(_age(dataset), sex if sex in {"F", "M", "O"} else None, side if side in {"L", "R"} else None)
+    return Header(
+        _age(dataset), sex if sex in {"F", "M", "O"} else None, side if side in {"L", "R"} else None
+    )
 
 
 def _age(dataset: Any) -> float | None:

@@ -49,7 +49,7 @@ _LEAST_WIDTH_PX = 900  # so that the text can be read
 _MAX_ENLARGEMENT = 4.0
 _WINDOW_PERCENT = (1.0, 99.7)
 _LINE_PX = 26  # height of a line of text
-_CHARACTER_PX = 11.5  # mean advance at that height
+_CHARACTER_PX = 10.2  # mean advance at that height
 _SHIFT_BITS = 4  # cv2 draws in sixteenths of a pixel
 
 
@@ -113,18 +113,16 @@ def draw(frame: Frame, result: DxrResult | Refused, found: Sequence[Outline] = (
         Blue, green, red; the longer side of the radiograph has at most 1600 pixels.
     """
     scale = min(_LONGER_SIDE_PX / max(frame.shape), _MAX_ENLARGEMENT)
-    picture = cv2.cvtColor(_window(frame, scale), cv2.COLOR_GRAY2BGR)
+    picture = np.asarray(cv2.cvtColor(_window(frame, scale), cv2.COLOR_GRAY2BGR), np.uint8)
     for outline in found:
         points = (outline.points_px[:, ::-1] + 0.5) * scale - 0.5
         fixed = np.rint(points * 2**_SHIFT_BITS).astype(np.int32)
         thick = 2 if outline.kind == "narrowest" else 1
-        cv2.polylines(
-            picture, [fixed], False, _COLOURS[outline.kind], thick, cv2.LINE_AA, shift=_SHIFT_BITS
-        )
+        cv2.polylines(picture, [fixed], False, _COLOURS[outline.kind], thick, cv2.LINE_AA, shift=_SHIFT_BITS)
         if outline.kind == "axis":
             _name(picture, outline.label, points)
     missing = max(_LEAST_WIDTH_PX - picture.shape[1], 0)
-    wide = cv2.copyMakeBorder(picture, 0, 0, 0, missing, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    wide = np.pad(picture, ((0, 0), (0, missing), (0, 0)))
     return np.vstack((wide, _text(_lines(result), wide.shape[1])))
 
 
@@ -181,7 +179,7 @@ def _sentence(reason: Reason) -> str:
 def _text(lines: list[tuple[str, Kind]], width_px: int) -> Picture:
     """White space below the picture with the lines, wrapped; the font knows ASCII only."""
     columns = int((width_px - 20) / _CHARACTER_PX)
-    wrapped = [
+    wrapped: list[tuple[str, Kind]] = [
         (part, kind)
         for text, kind in lines
         for part in textwrap.wrap(text.encode("ascii", "replace").decode(), columns, subsequent_indent="    ")
@@ -189,7 +187,5 @@ def _text(lines: list[tuple[str, Kind]], width_px: int) -> Picture:
     panel = np.zeros((_LINE_PX * (len(wrapped) + 1), width_px, 3), np.uint8)
     for row, (text, kind) in enumerate(wrapped, 1):
         colour = _COLOURS[kind]
-        cv2.putText(
-            panel, text, (10, _LINE_PX * row), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA
-        )
+        cv2.putText(panel, text, (10, _LINE_PX * row), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
     return panel
