@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from station.frame import Frame, Pixels, Signal, Stage
 
@@ -41,6 +41,7 @@ _MAX_AGE_YEARS = 130  # beyond any life: a placeholder date
 _DECODING = (
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,

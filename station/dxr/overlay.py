@@ -129,7 +129,7 @@ def draw(frame: Frame, result: DxrResult | Refused, found: Sequence[Outline] = (
 def _window(frame: Frame, scale: float) -> Picture:
     """The frame in eight bits, bone bright, at the picture's size."""
     rows, columns = (max(round(size * scale), 1) for size in frame.shape)
-    pixels = frame.pixels
+    pixels = np.abs(frame.pixels) if frame.pixels.dtype.kind == "c" else frame.pixels
     if pixels.dtype.str[1:] not in {"u1", "u2", "f4"}:
         pixels = pixels.astype(np.float32)
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
