@@ -40,7 +40,7 @@ _BLADE_ATTENUATION = (
 )
 _MAX_VALUE = 1e9  # own choice: far beyond any detector, and its square is far within float32
 _SHAFT_WIDTH = 0.2  # of the palm radius (derived from real hands)
-_MIN_SHAFT_PX = 10.0  # 2.4 times that, the most the edges allow for, is below the 25 px of `quality` (derived)
+_MIN_SHAFT_PX = 10.0  # 2.4 times that, the most edges allow, is below the 25 px of `quality` (derived)
 
 
 @dataclass(frozen=True, slots=True)
