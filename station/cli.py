@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,10 +45,13 @@ def main() -> None:
 
 
 @contextmanager
-def _usage_errors() -> Generator[None]:
+def _usage_errors(*more: type[Exception]) -> Generator[None]:
     """What the user asked cannot be: say it in one line and exit 2; hardware that is not there exits 4."""
     try:
         yield
+    except more as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
     except (BadFile, BadSettings, UnknownDriver, ValueError, KeyError) as error:
         typer.echo(f"error: {error.args[0] if error.args else error}", err=True)
         raise typer.Exit(2) from error
@@ -112,26 +116,55 @@ def exam(
 
 @app.command()
 def analyse(
-    file: Annotated[Path, typer.Argument(help="PNG, JPEG or DICOM of a PA hand.")],
-    age: Annotated[float | None, typer.Option(help="Age in years at the time of the image.")] = None,
-    sex: Annotated[str | None, typer.Option(help="Sex: F, M or O.")] = None,
-    side: Annotated[str | None, typer.Option(help="Side: L or R.")] = None,
+    files: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG or DICOM files of PA hands, or folders of them.")
+    ],
+    age: Annotated[
+        float | None, typer.Option(help="Age in years at the time of the image; overrides DICOM.")
+    ] = None,
+    sex: Annotated[str | None, typer.Option(help="Sex: F, M or O; overrides DICOM.")] = None,
+    side: Annotated[str | None, typer.Option(help="Side: L or R; overrides DICOM.")] = None,
     pixel_spacing: Annotated[
         float | None, typer.Option(help="At the detector, mm; overrides the file.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="Protocol: a shipped name or a YAML file.")] = "hand-dxr",
-    as_json: _Json = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Results file: .jsonl (everything), .csv or .parquet (a table).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip images that --out holds already.")] = False,
+    overlay: Annotated[Path | None, typer.Option(help="Folder for pictures of what was measured.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Dask scheduler instead, tcp://host:port.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per image and nothing else.")
+    ] = False,
 ) -> None:
-    """Analyse an image that exists already (0749T)."""
-    with _usage_errors():
+    """Analyse images that exist already (0749T). Exits 0 if all were measured, else 3."""
+    refused = 0
+    with _usage_errors(OSError):
+        from station.batch import Plan, available_cores, prepared
         from station.exam import Sex, Side
-        from station.existing import analyse_file
+        from station.existing import Request
 
-        report = analyse_file(
-            file, age, Sex(sex) if sex else None, Side(side) if side else None, pixel_spacing, protocol
+        request = Request.of(
+            protocol,
+            age=age,
+            sex=Sex(sex) if sex else None,
+            side=Side(side) if side else None,
+            pixel_spacing_mm=pixel_spacing,
+            overlays=overlay,
         )
-    _print_report(report, as_json)
-    raise typer.Exit(0 if report["status"] == "measured" else 3)
+        plan = Plan(tuple(files), request, jobs or available_cores(), scheduler, out, resume)
+        with prepared(plan) as run, _bar(run.total, hidden=plan.single) as advance:
+            for report in run.reports:
+                refused += report["status"] != "measured"
+                if as_json or out is None:
+                    _print_report(report, as_json, source=not plan.single)
+                advance()
+    if out is not None and not as_json:
+        skipped = f", {run.skipped} were there already" if run.skipped else ""
+        typer.echo(f"{run.total - refused} measured, {refused} refused{skipped}: {out}")
+    raise typer.Exit(3 if refused else 0)
 
 
 @app.command()
@@ -259,10 +292,31 @@ def _progress(as_json: bool) -> Callable[[str], None]:
     return say
 
 
-def _print_report(report: dict[str, Any], as_json: bool) -> None:
+@contextmanager
+def _bar(total: int, *, hidden: bool) -> Generator[Callable[[], None]]:
+    """A bar with the remaining time on a terminal; nothing in a pipe, or where lines are printed between."""
+    if hidden or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield _nothing
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        yield partial(progress.advance, task)
+
+
+def _nothing() -> None:
+    """No bar."""
+
+
+def _print_report(report: dict[str, Any], as_json: bool, *, source: bool = False) -> None:
     if as_json:
         typer.echo(json.dumps(report))
         return
     from station.summary import as_text
 
+    if source:
+        typer.echo(ascii(report["source"])[1:-1] if not report["source"].isprintable() else report["source"])
     typer.echo(as_text(report))

@@ -1,46 +1,120 @@
-"""Analysis of an image that exists already (0749T): no station, no exposure, no DICOM pair."""
+"""Analysis of an image that exists already (0749T): no station, no exposure, no DICOM pair.
+
+What the caller knows about the patient goes before what the image's header says.
+"""
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from station import billing
+from station.dxr import overlay
 from station.dxr.analysis import analyse
 from station.exam import Sex, Side
-from station.image_file import ImageUnreadable, read_image
-from station.protocols import load_protocol, load_reference
-from station.result import Reason
+from station.frame import Frame
+from station.image_file import Header, ImageUnreadable, read
+from station.protocols import Protocol, Reference, load_protocol, load_reference
+from station.result import DxrResult, Reason, Refused
 from station.summary import refusal, summary
 
+Report = dict[str, Any]
 
-def analyse_file(
-    path: Path,
-    age: float | None,
-    sex: Sex | None,
-    side: Side | None,
-    pixel_spacing_mm: float | None,
-    protocol_name: str,
-) -> dict[str, Any]:
-    """One line of the `analyse` contract; an unreadable file is a refusal with its reason."""
-    protocol = load_protocol(protocol_name)
-    reference = load_reference(protocol.analysis.reference)
+FAILED = "analysis-failed"
+# What arithmetic on an image nobody foresaw can raise; one such image must not end a run of a million.
+_UNFORESEEN = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, cv2.error)
+_MAX_AGE_YEARS = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of every image of a run."""
+
+    protocol: Protocol
+    reference: Reference
+    age: float | None = None  # years at the time of the image
+    sex: Sex | None = None
+    side: Side | None = None
+    pixel_spacing_mm: float | None = None
+    overlays: Path | None = None  # folder for pictures
+
+    def __post_init__(self) -> None:
+        if self.age is not None and not 0 <= self.age <= _MAX_AGE_YEARS:
+            raise ValueError(f"age {self.age:g} given, allowed is 0 to {_MAX_AGE_YEARS} years")
+
+    @classmethod
+    def of(cls, protocol_name: str, **known: Any) -> "Request":
+        """With a protocol by name or path, and the reference population it names."""
+        protocol = load_protocol(protocol_name)
+        return cls(protocol, load_reference(protocol.analysis.reference), **known)
+
+
+def analyse_file(path: Path, request: Request) -> Report:
+    """One line of the `analyse` contract; a file that cannot be read or measured is a refusal."""
     started = time.perf_counter()
     try:
-        frame = read_image(path, pixel_spacing_mm)
+        frame, header = read(path, request.pixel_spacing_mm)
     except ImageUnreadable as error:
-        return refusal(
-            str(path), side, [Reason("image-unreadable", str(error), "give a PNG, JPEG or DICOM image")]
-        )
-    read = time.perf_counter()
-    result = analyse(frame, age, sex, protocol, reference, side)
+        remedy = "give a PNG, JPEG or DICOM image"
+        return refusal(str(path), request.side, [Reason("image-unreadable", str(error), remedy)])
+    read_at = time.perf_counter()
+    side = request.side or (Side(header.side) if header.side else None)
+    result = _measured(frame, header, side, request)
     done = time.perf_counter()
+    picture = _draw(path, frame, result, request.overlays)
+    timings_ms = {
+        "reading": (read_at - started) * 1e3,
+        "analysis": (done - read_at) * 1e3,
+        "total": (done - started) * 1e3,
+    }
+    return _report(path, result, side, request.protocol, timings_ms) | (
+        {"objects": [picture]} if picture else {}
+    )
+
+
+def _measured(frame: Frame, header: Header, side: Side | None, request: Request) -> DxrResult | Refused:
+    age = header.age_years if request.age is None else request.age
+    sex = request.sex or (Sex(header.sex) if header.sex else None)
+    try:
+        return analyse(frame, age, sex, request.protocol, request.reference, side)
+    except _UNFORESEEN as error:
+        message = f"the analysis broke off ({type(error).__name__}: {error})"
+        return Refused(
+            (Reason(FAILED, message, "Report this image: it shows a defect of the program."),), side
+        )
+
+
+def _report(
+    path: Path,
+    result: DxrResult | Refused,
+    side: Side | None,
+    protocol: Protocol,
+    timings_ms: Mapping[str, float],
+) -> Report:
     facts = billing.Facts(
         acquired_here=False, under_dxr_protocol=False, accepted=False, side_agrees=True, result=result
     )
     charge = billing.code_for(facts, protocol.codes)
-    timings_ms = {
-        "reading": (read - started) * 1e3,
-        "analysis": (done - read) * 1e3,
-        "total": (done - started) * 1e3,
-    }
     return summary(result, str(path), charge.code, side, timings_ms)
+
+
+def _draw(path: Path, frame: Frame, result: DxrResult | Refused, folder: Path | None) -> str | None:
+    """Write the overlay; files of the same name in different folders do not meet."""
+    if folder is None:
+        return None
+    digest = blake2b(str(path).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    picture = folder / f"{path.stem}-{digest}.png"
+    try:
+        found = overlay.outlines(frame, result)
+    except _UNFORESEEN:  # the same image broke the analysis, and its refusal says so
+        found = ()
+    pixels = overlay.draw(frame, result, found)
+    # encoded apart from writing: cv2.imwrite tells nothing about why it could not write
+    _, data = cv2.imencode(".png", pixels)
+    picture.write_bytes(np.asarray(data).tobytes())
+    return str(picture)

@@ -38,6 +38,9 @@ _BORDER_DEPTH = 0.06  # of the image
 _BLADE_ATTENUATION = (
     3.3  # −ln(dose/open field): beyond any hand (2.9), below blades and lead with lag (4.0); derived
 )
+_MAX_VALUE = 1e9  # own choice: far beyond any detector, and its square is far within float32
+_SHAFT_WIDTH = 0.2  # of the palm radius (derived from real hands)
+_MIN_SHAFT_PX = 10.0  # 2.4 times that, the most edges allow, is below the 25 px of `quality` (derived)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,9 @@ def locate(frame: Frame) -> Located | Reason:
     Located or Reason
         With five named fingers; else the reasons of `find_hand`, `no-open-hand` or `no-contrast`.
     """
+    strange = _strange_pixels(frame)
+    if strange is not None:
+        return strange
     image, usable, scale = _reduced(frame)
     low, high = np.percentile(image[usable], (1, 99)) if usable.any() else (0.0, 0.0)
     if not high > low:
@@ -84,7 +90,33 @@ def locate(frame: Frame) -> Located | Reason:
             5,
         )
     hand, side = open_hands[len(open_hands) // 2]
-    return Located(image, hand, side, scale)
+    return _too_small(hand, scale) or Located(image, hand, side, scale)
+
+
+def _strange_pixels(frame: Frame) -> Reason | None:
+    """Pixels that are no radiograph's: no real numbers, not finite, or beyond what float32 can square."""
+    pixels = frame.pixels
+    if pixels.dtype.kind not in "uif":
+        message = f"pixels of type {pixels.dtype} are no grey values"
+        return Reason("pixels-unusable", message, "Give integer or floating point grey values.")
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        message = "the image holds values that are no finite numbers"
+        return Reason("pixels-unusable", message, "Export the image again, or correct its defects first.")
+    largest = max(abs(float(pixels.min())), abs(float(pixels.max())))
+    if largest > _MAX_VALUE:
+        message = f"a pixel has the value {largest:.3g}"
+        remedy = "Export the image again in its stored values."
+        return Reason("pixels-unusable", message, remedy, largest, _MAX_VALUE)
+    return None
+
+
+def _too_small(hand: Hand, scale: float) -> Reason | None:
+    """Whether no shaft of this hand can have the pixels that its walls need; spares the search for them."""
+    width = _SHAFT_WIDTH * hand.palm_radius_px * scale
+    if width >= _MIN_SHAFT_PX:
+        return None
+    message = f"the hand is small in the image: its metacarpals would be about {width:.1f} pixels wide"
+    return Reason("resolution-too-low", message, "Use the full-resolution image.", width, _MIN_SHAFT_PX)
 
 
 def attenuation(pixels: npt.NDArray[np.generic], signal: Signal) -> Image:
