@@ -1,15 +1,15 @@
 """A projected tube of unknown cross-section fitted to the mean profile across one shaft.
 
 Assumes
-    Attenuation values; one bone with an outer and an inner surface, both with a rounded silhouette; Gaussian blur.
+    Attenuation values; one bone, its outer and inner surface smooth at the silhouette; Gaussian blur.
 Tolerates
-    Any smooth cross-section (flat, ridged, skew), a canal that is not in the middle, unknown blur, soft tissue
-    that changes slowly across, walls found wrong by half a wall.
+    Any smooth cross-section (flat, ridged, skew), a canal that is not in the middle, unknown blur, walls
+    found wrong by half a wall, soft tissue that changes slowly across.
 Method
     Rows are aligned by the smoothed outer edges and averaged. The chord of a smooth closed outline is
-    2·W·√(u(1 − u)) times a slowly varying factor: 1 for a circle, here a Legendre series with a Gaussian prior.
-    The profile is outer chord minus inner chord, blurred, plus tissue. Series and tissue are linear and solved
-    for; the four silhouettes and the blur are found by Levenberg-Marquardt from scanned starts.
+    2·W·√(u(1 − u)) times a slowly varying factor: 1 for a circle, here a Legendre series with a Gaussian
+    prior. The profile is outer chord minus inner chord, blurred, plus tissue. Series and tissue are linear
+    and solved for; the four silhouettes and the blur are found by Levenberg-Marquardt from scanned starts.
     Blurred chords are sums over nodes u = (1 − cos θ)/2, where the root's end points are smooth.
 Meaning
     Edges are silhouettes, not steepest slopes: they do not move with blur, kV or pitch. Standard errors come
@@ -19,7 +19,6 @@ Known failures
     Blur that is not Gaussian (edge enhancement) widens or narrows W by its overshoot.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +35,7 @@ _INNER_SPREAD = (0.15, 0.15, 0.1, 0.06)  # degrees 0-3, about what follows the o
 _FOLLOWS = (1.0, 0.7, 0.7, 0.7)
 _TISSUE_BEND = 0.5  # spread of the quadratic part of tissue across, attenuation per bone width squared
 _BLUR_SPREAD = 0.5  # of the expected blur
+_UNEVEN_SPREAD = 0.06  # difference of both walls, of the width: a ratio of 1.3 (derived)
 _LEAST_BLUR_PX = 0.3
 _MODEL_ERROR = 0.006  # of the profile's range: what a smooth outline cannot follow (derived)
 _BESIDE = 0.22  # of the width, of tissue on either side: no neighbour there
@@ -47,6 +47,8 @@ _EDGE_SHIFT = 0.76  # steepest slope inside the silhouette, in sigma (derived)
 _STEP_PX = 1e-3  # of numerical derivatives
 _LONGEST_STEP_PX = 3.0
 _ROUNDS = 15
+_SETTLED_PX = 3e-3
+_LEAST_DAMPING, _MOST_DAMPING = 1e-4, 1e6
 _BLOCKS = 8  # along the region, for the scatter
 
 
@@ -190,7 +192,8 @@ class _Model:
         target = np.concatenate([self.y / self.noise, np.zeros(len(self.priors))])
         solution = np.linalg.solve(system.T @ system, system.T @ target)
         blur = (sigma - self.blur_px) / (_BLUR_SPREAD * self.blur_px)
-        return _State(place, np.append(system @ solution - target, blur), columns @ solution)
+        uneven = (place[1] - place[0] - place[3] + place[2]) / (_UNEVEN_SPREAD * (place[3] - place[0]))
+        return _State(place, np.append(system @ solution - target, (blur, uneven)), columns @ solution)
 
     def _chords(self, left: float, right: float, sigma: float, series: Floats) -> Floats:
         off = (self.x[:, None] - (left + (right - left) * self.u)) / sigma
@@ -200,9 +203,8 @@ class _Model:
     def slopes(self, state: _State) -> Floats:
         """(residuals, 5) derivatives of the residuals, linear part solved anew."""
         steps = _STEP_PX * np.eye(5)
-        return np.stack(
-            [(self.at(state.place + step).residuals - state.residuals) / _STEP_PX for step in steps], axis=1
-        )
+        moved = [(self.at(state.place + step).residuals - state.residuals) / _STEP_PX for step in steps]
+        return np.stack(moved, axis=1)
 
 
 def _priors(scale: float) -> Floats:
@@ -243,33 +245,26 @@ def _scan(model: _Model, state: _State) -> _State:
 
 
 def _descend(model: _Model, state: _State) -> _State:
-    """Levenberg-Marquardt."""
+    """Levenberg-Marquardt: damped steps, each taken only if it lowers the cost."""
     damping = 1e-2
     for _ in range(_ROUNDS):
         slopes = model.slopes(state)
         square, down = slopes.T @ slopes, slopes.T @ state.residuals
-        better = _step(model, state, lambda d, h=square, g=down: np.linalg.solve(h + d * np.diag(np.diag(h)), -g), damping)
-        if better is None:
-            return state
-        moved = float(np.abs(better[0].place - state.place).max())
-        state, damping = better[0], max(better[1] / 5, 1e-4)
-        if moved < 3e-3:
-            return state
+        while True:
+            step = np.linalg.solve(square + damping * np.diag(np.diag(square)), -down)
+            place = state.place + np.clip(step, -_LONGEST_STEP_PX, _LONGEST_STEP_PX)
+            place[4] = max(place[4], _LEAST_BLUR_PX)
+            trial = model.at(place)
+            if trial.cost < state.cost:
+                break
+            damping *= 5
+            if damping > _MOST_DAMPING:
+                return state
+        moved = float(np.abs(trial.place - state.place).max())
+        state, damping = trial, max(damping / 5, _LEAST_DAMPING)
+        if moved < _SETTLED_PX:
+            break
     return state
-
-
-def _step(
-    model: _Model, state: _State, propose: Callable[[float], Floats], damping: float
-) -> tuple[_State, float] | None:
-    """The first damped step that lowers the cost, and its damping."""
-    while damping < 1e6:
-        place = state.place + np.clip(propose(damping), -_LONGEST_STEP_PX, _LONGEST_STEP_PX)
-        place[4] = max(place[4], _LEAST_BLUR_PX)
-        trial = model.at(place)
-        if trial.cost < state.cost:
-            return trial, damping
-        damping *= 5
-    return None
 
 
 def _scatter(model: _Model, best: _State, profiles: Floats) -> tuple[float, float]:

@@ -1,11 +1,11 @@
 """Metacarpals with exact truth that owes nothing to the phantom: real outer surfaces with a carved canal.
 
-A surface is cut into slices across the shaft; each slice is drawn on a fine grid and its canal is carved there.
+A surface is cut into slices across the shaft; each is drawn on a fine grid and its canal is carved there.
 Path lengths are sums over the grid along parallel rays. Truth is what the silhouettes of the outer and the
 inner surface say: W is where outer paths exceed `THRESHOLD_MM`, T the mean over both sides of the distance
 between the outer and the inner silhouette.
 
-In the mesh frame y runs from base to head and z is dorsal, so that z is the direction of the rays of a PA view.
+In the mesh frame y runs from base to head and z is dorsal: z is the direction of the rays of a PA view.
 """
 
 from dataclasses import dataclass
@@ -146,7 +146,17 @@ def _silhouettes(outer, inner):
     return (canal_left - left + right - canal_right) / 2 * STEP_MM, (right - left) * STEP_MM
 
 
-def shoot(bone, pitch_mm=0.1, blur_mm=0.11, dose_ugy=5.0, kvp=50.0, angle_deg=0.0, tissue_mm=18.0, seed=1):
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """How a picture is taken."""
+
+    pitch_mm: float = 0.1
+    blur_mm: float = 0.11
+    dose_ugy: float = 5.0
+    kvp: float = 50.0
+
+
+def shoot(bone, beam, angle_deg=0.0, tissue_mm=18.0, seed=1):
     """A corrected frame of one carved bone in uneven soft tissue, head up, turned in plane."""
     pad = round(8 / STEP_MM)
     height = round(len(bone.bone_mm) * SLICE_MM / STEP_MM)
@@ -160,21 +170,21 @@ def shoot(bone, pitch_mm=0.1, blur_mm=0.11, dose_ugy=5.0, kvp=50.0, angle_deg=0.
     x = np.linspace(-1, 1, size[0], dtype=np.float32)[None, :]
     z = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
     tissue = tissue_mm * (1 + 0.04 * x - 0.05 * x * x + 0.06 * z + 0.01 * np.sin(9 * x + 5 * z))
-    signal = relative_signal(fine, np.maximum(tissue - fine, 0).astype(np.float32), kvp)
-    signal = cv2.GaussianBlur(signal, (0, 0), blur_mm / STEP_MM)
-    n = round(pitch_mm / STEP_MM)
+    signal = relative_signal(fine, np.maximum(tissue - fine, 0).astype(np.float32), beam.kvp)
+    signal = cv2.GaussianBlur(signal, (0, 0), beam.blur_mm / STEP_MM)
+    n = round(beam.pitch_mm / STEP_MM)
     signal = signal[: rows // n * n, : size[0] // n * n]
     pixels = cv2.resize(signal, None, fx=1 / n, fy=1 / n, interpolation=cv2.INTER_AREA)
-    quanta = 30000 * 0.65 * pitch_mm**2 * dose_ugy  # detected per pixel in the open field
+    quanta = 30000 * 0.65 * beam.pitch_mm**2 * beam.dose_ugy  # detected per pixel in the open field
     counts = np.random.default_rng(seed).poisson(pixels * quanta)
     frame = Frame(
         np.minimum(counts * (40000 / quanta), 65535).astype(np.uint16),
         Stage.FOR_PROCESSING,
         Signal.DOSE,
-        (pitch_mm, pitch_mm),
+        (beam.pitch_mm, beam.pitch_mm),
         "carved mesh",
         saturation=65000.0,
     )
     ends = np.array([[(columns - 1) / 2, rows - 1 - pad, 1], [(columns - 1) / 2, pad, 1]]) @ turn.T
-    base, head = ((ends[:, ::-1] + 0.5) / n - 0.5)
+    base, head = (ends[:, ::-1] + 0.5) / n - 0.5
     return Shot(frame, base, head, bone)
