@@ -119,8 +119,12 @@ def _slice_paths(outline, wall_mm, kind, *, capped):
     shrunk = 1 - 2 * wall_mm / (high - low)
     middle = np.array([(low + high) / 2, (outline[:, 1].min() + outline[:, 1].max()) / 2])
     if kind == "offset":
-        depth = cv2.distanceTransform(outer, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) * STEP_MM
-        inner = depth > wall_mm
+        x, y, width, height = cv2.boundingRect(outer)
+        near = (slice(max(y - 1, 0), y + height + 1), slice(max(x - 1, 0), x + width + 1))
+        inner = np.zeros_like(outer)
+        inner[near] = (
+            cv2.distanceTransform(outer[near], cv2.DIST_L2, cv2.DIST_MASK_PRECISE) * STEP_MM > wall_mm
+        )
     elif kind == "similar":
         inner = _filled(middle + shrunk * (outline - middle), size)
     else:
