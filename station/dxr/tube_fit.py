@@ -40,9 +40,11 @@ _LEAST_BLUR_PX = 0.3
 _MODEL_ERROR = 0.02  # of the profile's range: what a smooth outline cannot follow (derived)
 _BESIDE = 0.22  # of the width, of tissue on either side: no neighbour there
 _TREND_DEGREE = 3  # of the outer edges along the region
+_TREND_ROUNDS, _TREND_OUTLIER, _TREND_LEAST_PX = 3, 4.0, 1.0  # own choice; at least half the rows stay
 _NODES_PER_SIGMA = 1.8  # of θ per blur at mid bone: sums are then exact to 1e-4
 _WALL_RANGE = (0.05, 0.47)  # of the width
 _SCAN = np.linspace(0.06, 0.46, 17)  # walls tried, of the width
+_SCANS = 3
 _EDGE_SHIFT = 0.76  # steepest slope inside the silhouette, in sigma (derived)
 _STEP_PX = 1e-3  # of numerical derivatives
 _LONGEST_STEP_PX = 3.0
@@ -117,7 +119,7 @@ def _aligned(walls: Walls, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats,
     strip = walls.strip
     along = strip.along_px[rows]
     along = (along - along.mean()) / np.ptp(along)
-    low, high = (np.polyval(np.polyfit(along, edge[rows], _TREND_DEGREE), along) for edge in walls.outer)
+    low, high = (_trend(along, edge[rows]) for edge in walls.outer)
     left, right = float(low.mean()), float(high.mean())
     width = right - left
     x = np.arange(left - _BESIDE * width, right + _BESIDE * width, 1.0)
@@ -125,6 +127,16 @@ def _aligned(walls: Walls, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats,
     where = x + (low - left)[:, None] * (1 - u) + (high - right)[:, None] * u
     profiles = [np.interp(w, strip.across_px, row) for w, row in zip(where, strip.values[rows], strict=True)]
     return x, np.array(profiles, np.float64), (left, right)
+
+
+def _trend(along: Floats, edge: Floats) -> Floats:
+    """The edge smoothed; rows where its path left the bone for a while do not bend it."""
+    near = np.ones(len(edge), bool)
+    for _ in range(_TREND_ROUNDS):
+        smooth = np.polyval(np.polyfit(along[near], edge[near], _TREND_DEGREE), along)
+        away = np.abs(edge - smooth)
+        near = away <= max(_TREND_OUTLIER * float(np.median(away)), _TREND_LEAST_PX)
+    return smooth
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +233,14 @@ def _priors(scale: float) -> Floats:
 
 
 def _search(model: _Model, start: Floats) -> _State:
-    """The best of the minima reached from the given walls and from scanned ones."""
-    found = [_descend(model, model.at(start))]
-    scanned = _scan(model, model.at(start))
-    found.append(_descend(model, scanned))
-    best = min(found, key=lambda state: state.cost)
-    again = _scan(model, best)  # outer edges are right by now: walls are judged better than from the start
-    return best if again is best else min(best, _descend(model, again), key=lambda state: state.cost)
+    """The minimum reached from the given walls, left for a better one as long as scanned walls show one."""
+    best = _descend(model, model.at(start))
+    for _ in range(_SCANS):  # outer edges are right by now: walls are judged fairly
+        again = _scan(model, best)
+        if again is best:
+            break
+        best = _descend(model, again)
+    return best
 
 
 def _scan(model: _Model, state: _State) -> _State:
