@@ -39,7 +39,7 @@ _MIN_SPREAD_PX = 0.5  # a spread below that calls nothing an outlier
 # Systematic half widths (95 %) as fractions of W, with a fit (derived from phantoms and carved real surfaces)
 # and without (derived from carved real surfaces)
 _SYSTEMATIC_T = (0.002, 0.025)
-_SYSTEMATIC_W = (0.005, 0.025)
+_SYSTEMATIC_W = (0.008, 0.025)
 _FIVE_DEGREES = (
     2.57  # 95 % quantile of Student's t with the 5 degrees of freedom of eight blocks about a trend
 )
