@@ -40,7 +40,7 @@ _LEAST_BLUR_PX = 0.3
 _MODEL_ERROR = 0.02  # of the profile's range: what a smooth outline cannot follow (derived)
 _BESIDE = 0.22  # of the width, of tissue on either side: no neighbour there
 _TREND_DEGREE = 3  # of the outer edges along the region
-_TREND_ROUNDS, _TREND_OUTLIER, _TREND_LEAST_PX = 3, 4.0, 1.0  # own choice; at least half the rows stay
+_TREND_ROUNDS, _TREND_OUTLIER, _TREND_LEAST_PX = 2, 4.0, 1.0  # own choice; at least half the rows stay
 _NODES_PER_SIGMA = 1.8  # of θ per blur at mid bone: sums are then exact to 1e-4
 _WALL_RANGE = (0.05, 0.47)  # of the width
 _SCAN = np.linspace(0.06, 0.46, 17)  # walls tried, of the width
@@ -131,12 +131,16 @@ def _aligned(walls: Walls, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats,
 
 def _trend(along: Floats, edge: Floats) -> Floats:
     """The edge smoothed; rows where its path left the bone for a while do not bend it."""
-    near = np.ones(len(edge), bool)
+    smooth = _polynomial(along, along, edge)
     for _ in range(_TREND_ROUNDS):
-        smooth = np.polyval(np.polyfit(along[near], edge[near], _TREND_DEGREE), along)
         away = np.abs(edge - smooth)
         near = away <= max(_TREND_OUTLIER * float(np.median(away)), _TREND_LEAST_PX)
+        smooth = _polynomial(along, along[near], edge[near])
     return smooth
+
+
+def _polynomial(at: Floats, along: Floats, edge: Floats) -> Floats:
+    return np.asarray(np.polyval(np.polyfit(along, edge, _TREND_DEGREE), at), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
