@@ -55,8 +55,8 @@ def test_wall_and_width_are_right_in_the_object_plane(shoot, measured, protocol,
     truth = shoot(hand, pose).phantom.truth(protocol.geometry.sid_mm)
     for bone in found.bones:
         t_mm, w_mm = truth[bone.number].mean_over(protocol.analysis.roi_length_mm[bone.number])
-        assert bone.t_mm.value == pytest.approx(t_mm, abs=0.1)
-        assert bone.w_mm.value == pytest.approx(w_mm, abs=0.15)
+        assert bone.t_mm.value == pytest.approx(t_mm, abs=0.05)
+        assert bone.w_mm.value == pytest.approx(w_mm, abs=0.08)
         assert bone.mci.value == pytest.approx(2 * t_mm / w_mm, abs=0.03)
         assert abs(bone.t_mm.value - t_mm) <= bone.t_mm.u95
         assert abs(bone.w_mm.value - w_mm) <= bone.w_mm.u95

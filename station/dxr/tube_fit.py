@@ -1,0 +1,298 @@
+"""A projected tube of unknown cross-section fitted to the mean profile across one shaft.
+
+Assumes
+    Attenuation values; one bone, its outer and inner surface smooth at the silhouette; Gaussian blur.
+Tolerates
+    Any smooth cross-section (flat, ridged, skew), a canal that is not in the middle, unknown blur, walls
+    found wrong by half a wall, soft tissue that changes slowly across.
+Method
+    Rows are aligned by the smoothed outer edges and averaged. The chord of a smooth closed outline is
+    2·W·√(u(1 − u)) times a slowly varying factor: 1 for a circle, here a Legendre series with a Gaussian
+    prior. The profile is outer chord minus inner chord, blurred, plus tissue. Series and tissue are linear
+    and solved for; the four silhouettes and the blur are found by Levenberg-Marquardt from scanned starts.
+    Blurred chords are sums over nodes u = (1 − cos θ)/2, where the root's end points are smooth.
+Meaning
+    Edges are silhouettes, not steepest slopes: they do not move with blur, kV or pitch. Standard errors come
+    from the scatter of blocks along the bone, each refitted by one linear step.
+Known failures
+    A ridge along the wall whose path rises in a straight line can be taken for the canal's edge, or hide it.
+    Blur that is not Gaussian (edge enhancement) widens or narrows W by its overshoot.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from station.dxr.edges import Walls
+
+Floats = npt.NDArray[np.float64]
+
+# Shape priors: spread of a Legendre coefficient over the zeroth outer one, and how far the canal follows the
+# outline. Derived from surfaces of metacarpals 1 and 5 and of proximal phalanges, never from metacarpals 2-4.
+_OUTER_SPREAD = (0.3, 0.1, 0.08, 0.06)  # degrees 1-4
+_INNER_SPREAD = (0.15, 0.15, 0.1, 0.06)  # degrees 0-3, about what follows the outline
+_FOLLOWS = (1.0, 0.7, 0.7, 0.7)
+_TISSUE_BEND = 0.5  # spread of the quadratic part of tissue across, attenuation per bone width squared
+_BLUR_SPREAD = 0.5  # of the expected blur
+_UNEVEN_SPREAD = 0.06  # difference of both walls, of the width: a ratio of 1.3 (derived)
+_LEAST_BLUR_PX = 0.3
+_MODEL_ERROR = 0.02  # of the profile's range: what a smooth outline cannot follow (derived)
+_BESIDE = 0.22  # of the width, of tissue on either side: no neighbour there
+_TREND_DEGREE = 3  # of the outer edges along the region
+_TREND_ROUNDS, _TREND_OUTLIER, _TREND_LEAST_PX = 2, 4.0, 1.0  # own choice; at least half the rows stay
+_NODES_PER_SIGMA = 1.8  # of θ per blur at mid bone: sums are then exact to 1e-4
+_WALL_RANGE = (0.05, 0.47)  # of the width
+_SCAN = np.linspace(0.06, 0.46, 17)  # walls tried, of the width
+_SCANS = 3
+_EDGE_SHIFT = 0.76  # steepest slope inside the silhouette, in sigma (derived)
+_STEP_PX = 1e-3  # of numerical derivatives
+_LONGEST_STEP_PX = 3.0
+_ROUNDS = 15
+_SETTLED_PX = 3e-3
+_LEAST_DAMPING, _MOST_DAMPING = 1e-4, 1e6
+_BLOCKS = 8  # along the region, for the scatter
+
+
+@dataclass(frozen=True, slots=True)
+class TubeFit:
+    """Silhouettes across the axis in frame px: outer, inner, inner, outer; and what they are worth."""
+
+    edges_px: Floats  # (4,)
+    sigma_px: float  # blur as seen, with the pixel's own
+    t_se_px: float
+    w_se_px: float
+
+    @property
+    def walls_px(self) -> tuple[float, float]:
+        """Thickness on the negative and on the positive side."""
+        return float(self.edges_px[1] - self.edges_px[0]), float(self.edges_px[3] - self.edges_px[2])
+
+    @property
+    def t_px(self) -> float:
+        """Mean of both walls."""
+        return sum(self.walls_px) / 2
+
+    @property
+    def w_px(self) -> float:
+        """Outer width."""
+        return float(self.edges_px[3] - self.edges_px[0])
+
+
+def fit_tube(walls: Walls, rows: npt.NDArray[np.bool_], expected_blur_px: float) -> TubeFit | None:
+    """Fit the mean profile of some rows of a strip.
+
+    Parameters
+    ----------
+    walls : Walls
+        Strip and edges by steepest gradient, the start.
+    rows : (n along,) bool
+        The rows to use, at least `_BLOCKS` times two.
+    expected_blur_px : float
+        Sigma of everything that blurs, in frame px; the fit may move it by half.
+
+    Returns
+    -------
+    TubeFit or None
+        None where there are too few rows or no tube with walls inside 0.05-0.47 W fits.
+    """
+    if rows.sum() < 2 * _BLOCKS:
+        return None
+    x, profiles, outer = _aligned(walls, rows)
+    inner = [float(wall[rows].mean()) for wall in walls.walls_px]
+    shift = _EDGE_SHIFT * np.hypot(1.0, expected_blur_px)  # the gradient filter's own sigma is 1 px
+    start = np.array(
+        [outer[0] - shift, outer[0] + inner[0] + shift, outer[1] - inner[1] - shift, outer[1] + shift]
+    )
+    model = _Model.of(x, profiles, start, expected_blur_px)
+    best = _search(model, np.append(start, expected_blur_px))
+    edges = best.place[:4]
+    shares = np.diff(edges)[[0, 2]] / (edges[3] - edges[0])
+    if shares.min() < _WALL_RANGE[0] or shares.max() > _WALL_RANGE[1]:
+        return None
+    t_se, w_se = _scatter(model, best, profiles)
+    return TubeFit(edges, float(best.place[4]), t_se, w_se)
+
+
+def _aligned(walls: Walls, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, tuple[float, float]]:
+    """Offsets (m,), rows resampled so that their smoothed outer edges coincide (n, m), and those edges."""
+    strip = walls.strip
+    along = strip.along_px[rows]
+    along = (along - along.mean()) / np.ptp(along)
+    low, high = (_trend(along, edge[rows]) for edge in walls.outer)
+    left, right = float(low.mean()), float(high.mean())
+    width = right - left
+    x = np.arange(left - _BESIDE * width, right + _BESIDE * width, 1.0)
+    u = np.clip((x - left) / width, 0, 1)
+    where = x + (low - left)[:, None] * (1 - u) + (high - right)[:, None] * u
+    profiles = [np.interp(w, strip.across_px, row) for w, row in zip(where, strip.values[rows], strict=True)]
+    return x, np.array(profiles, np.float64), (left, right)
+
+
+def _trend(along: Floats, edge: Floats) -> Floats:
+    """The edge smoothed; rows where its path left the bone for a while do not bend it."""
+    smooth = _polynomial(along, along, edge)
+    for _ in range(_TREND_ROUNDS):
+        away = np.abs(edge - smooth)
+        near = away <= max(_TREND_OUTLIER * float(np.median(away)), _TREND_LEAST_PX)
+        smooth = _polynomial(along, along[near], edge[near])
+    return smooth
+
+
+def _polynomial(at: Floats, along: Floats, edge: Floats) -> Floats:
+    return np.asarray(np.polyval(np.polyfit(along, edge, _TREND_DEGREE), at), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A place (four edges, blur) with its residuals (data over noise, then priors) and the fitted profile."""
+
+    place: Floats
+    residuals: Floats
+    profile: Floats
+
+    @property
+    def cost(self) -> float:
+        return float(self.residuals @ self.residuals)
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """One mean profile and everything about it that does not depend on the place."""
+
+    x: Floats
+    y: Floats
+    noise: float
+    u: Floats  # (nodes,) places between two silhouettes, 0 to 1
+    outer: Floats  # (nodes, degrees) weight times Legendre series
+    inner: Floats
+    tissue: Floats  # (m, 3)
+    priors: Floats  # (priors, coefficients)
+    blur_px: float
+
+    @classmethod
+    def of(cls, x: Floats, profiles: Floats, edges: Floats, blur_px: float) -> "_Model":
+        y = profiles.mean(axis=0)
+        extent = float(np.quantile(y, 0.9) - np.quantile(y, 0.05))
+        steps = np.abs(np.diff(profiles, axis=0))
+        noise = 1.4826 * float(np.median(steps)) / np.sqrt(2 * len(profiles))
+        width = float(edges[3] - edges[0])
+        count = int(np.ceil(_NODES_PER_SIGMA * width / blur_px))
+        theta = (np.arange(count) + 0.5) * np.pi / count
+        series = np.polynomial.legendre.legvander(-np.cos(theta), len(_OUTER_SPREAD))
+        outer = (np.sin(theta) ** 2 * np.pi / (2 * count))[:, None] * series
+        across = (x - (edges[0] + edges[3]) / 2) / width
+        return cls(
+            x,
+            y,
+            float(np.hypot(noise, _MODEL_ERROR * extent)),
+            (1 - np.cos(theta)) / 2,
+            outer,
+            outer[:, : len(_INNER_SPREAD)],
+            np.stack([np.ones_like(x), across, across**2], axis=1),
+            _priors(extent / (0.75 * width)),
+            blur_px,
+        )
+
+    def at(self, place: Floats) -> _State:
+        """Solve for the linear part."""
+        sigma = place[4]
+        columns = np.hstack(
+            [
+                self._chords(place[0], place[3], sigma, self.outer),
+                -self._chords(place[1], place[2], sigma, self.inner),
+                self.tissue,
+            ]
+        )
+        system = np.vstack([columns / self.noise, self.priors])
+        target = np.concatenate([self.y / self.noise, np.zeros(len(self.priors))])
+        solution = np.linalg.solve(system.T @ system, system.T @ target)
+        blur = (sigma - self.blur_px) / (_BLUR_SPREAD * self.blur_px)
+        uneven = (place[1] - place[0] - place[3] + place[2]) / (_UNEVEN_SPREAD * (place[3] - place[0]))
+        return _State(place, np.append(system @ solution - target, (blur, uneven)), columns @ solution)
+
+    def _chords(self, left: float, right: float, sigma: float, series: Floats) -> Floats:
+        off = (self.x[:, None] - (left + (right - left) * self.u)) / sigma
+        kernel = np.exp(-0.5 * off * off)
+        return (kernel @ series) * ((right - left) ** 2 / (sigma * np.sqrt(2 * np.pi)))
+
+    def slopes(self, state: _State) -> Floats:
+        """(residuals, 5) derivatives of the residuals, linear part solved anew."""
+        steps = _STEP_PX * np.eye(5)
+        moved = [(self.at(state.place + step).residuals - state.residuals) / _STEP_PX for step in steps]
+        return np.stack(moved, axis=1)
+
+
+def _priors(scale: float) -> Floats:
+    """Rows of (coefficient over its spread); `scale` is the expected zeroth coefficient."""
+    outer, inner = len(_OUTER_SPREAD) + 1, len(_INNER_SPREAD)
+    rows = np.zeros((outer - 1 + inner + 1, outer + inner + 3))
+    for degree, spread in enumerate(_OUTER_SPREAD, start=1):
+        rows[degree - 1, degree] = 1 / (spread * scale)
+    for degree, (spread, follows) in enumerate(zip(_INNER_SPREAD, _FOLLOWS, strict=True)):
+        rows[outer - 1 + degree, outer + degree] = 1 / (spread * scale)
+        rows[outer - 1 + degree, degree] = -follows / (spread * scale)
+    rows[-1, -1] = 1 / _TISSUE_BEND
+    return rows
+
+
+def _search(model: _Model, start: Floats) -> _State:
+    """The minimum reached from the given walls, left for a better one as long as scanned walls show one."""
+    best = _descend(model, model.at(start))
+    for _ in range(_SCANS):  # outer edges are right by now: walls are judged fairly
+        again = _scan(model, best)
+        if again is best:
+            break
+        best = _descend(model, again)
+    return best
+
+
+def _scan(model: _Model, state: _State) -> _State:
+    """The best wall on either side, one after the other, all else kept."""
+    width = state.place[3] - state.place[0]
+    for edge, surface, side in ((1, 0, 1.0), (2, 3, -1.0)):
+        tried = [state]
+        for share in _SCAN:
+            place = state.place.copy()
+            place[edge] = place[surface] + side * share * width
+            if place[2] - place[1] > _WALL_RANGE[0] * width:
+                tried.append(model.at(place))
+        state = min(tried, key=lambda s: s.cost)
+    return state
+
+
+def _descend(model: _Model, state: _State) -> _State:
+    """Levenberg-Marquardt: damped steps, each taken only if it lowers the cost."""
+    damping = 1e-2
+    for _ in range(_ROUNDS):
+        slopes = model.slopes(state)
+        square, down = slopes.T @ slopes, slopes.T @ state.residuals
+        while True:
+            step = np.linalg.solve(square + damping * np.diag(np.diag(square)), -down)
+            place = state.place + np.clip(step, -_LONGEST_STEP_PX, _LONGEST_STEP_PX)
+            place[4] = max(place[4], _LEAST_BLUR_PX)
+            trial = model.at(place)
+            if trial.cost < state.cost:
+                break
+            damping *= 5
+            if damping > _MOST_DAMPING:
+                return state
+        moved = float(np.abs(trial.place - state.place).max())
+        state, damping = trial, max(damping / 5, _LEAST_DAMPING)
+        if moved < _SETTLED_PX:
+            break
+    return state
+
+
+def _scatter(model: _Model, best: _State, profiles: Floats) -> tuple[float, float]:
+    """Standard errors of T and W from blocks along the bone, about a quadratic trend."""
+    slopes = model.slopes(best)
+    gain = np.linalg.pinv(slopes)[:, : len(model.x)] / model.noise
+    blocks = np.array([block.mean(axis=0) for block in np.array_split(profiles, _BLOCKS)])
+    moves = (blocks - model.y) @ gain.T
+    t = (moves[:, 1] - moves[:, 0] + moves[:, 3] - moves[:, 2]) / 2
+    w = moves[:, 3] - moves[:, 0]
+    place = np.linspace(-1, 1, _BLOCKS)
+    errors = [values - np.polyval(np.polyfit(place, values, 2), place) for values in (t, w)]
+    t_se, w_se = (float(np.sqrt(e @ e / (_BLOCKS - 3) / _BLOCKS)) for e in errors)
+    return t_se, w_se
