@@ -54,7 +54,7 @@ from station.frame import Frame, Signal
 from station.protocols import Analysis, Constant, Protocol, Reference
 from station.result import Bone, DxrResult, Measurement, Reason, Refused
 
-ALGORITHM = "dxr-open@1"
+ALGORITHM = "dxr-open@2"
 
 _Number = Literal[2, 3, 4]
 _MEASURED: tuple[_Number, ...] = (2, 3, 4)
