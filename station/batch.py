@@ -258,7 +258,8 @@ def _cluster(address: str) -> _Pool:
         raise ClusterUnusable("--scheduler needs Dask: pip install 'dxr-station[cluster]'") from error
     try:
         with Client(address, timeout=_CONNECT_S) as client:
-            processes = sum(client.nthreads().values())
+            threads = cast(dict[str, int], client.nthreads())  # a coroutine only for asynchronous clients
+            processes = sum(threads.values())
     except (OSError, ValueError) as error:
         raise ClusterUnusable(f"no Dask scheduler answers at {address} ({error})") from error
     if not processes:
