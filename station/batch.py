@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import cv2
 
@@ -258,7 +259,7 @@ def _cluster(address: str) -> _Pool:
         raise ClusterUnusable("--scheduler needs Dask: pip install 'dxr-station[cluster]'") from error
     try:
         with Client(address, timeout=_CONNECT_S) as client:
-            threads = cast(dict[str, int], client.nthreads())  # a coroutine only for asynchronous clients
+            threads = cast("dict[str, int]", client.nthreads())  # a coroutine only for asynchronous clients
             processes = sum(threads.values())
     except (OSError, ValueError) as error:
         raise ClusterUnusable(f"no Dask scheduler answers at {address} ({error})") from error
