@@ -16,6 +16,7 @@ from simulators.tube import TILE_STEP_MM, Texture, Tube
 
 Image = npt.NDArray[np.float32]
 Point = tuple[float, float]
+_Series = tuple[float, ...]
 
 GRID_STEP_MM = 0.25  # of the soft tissue
 GRID_ORIGIN_MM = (-125.0, -150.0)  # x, y of the first grid point
@@ -28,6 +29,13 @@ _CARPAL_GROWTH = 1.13
 _TIP_MM = 3.6  # soft tissue beyond the last bone
 _EDGE_SHARE = 0.75  # how far inside the hand is fully thick, share of its half thickness
 _WEB_MM = 2.2  # how widely the skin rounds corners
+
+# How real cross-sections leave the ellipse: spread of Legendre coefficients of the chord's factor, degrees 1-4
+# of the outline (measured on surfaces of metacarpals 1 and 5 and of phalanges), 0-3 of the canal about what
+# follows the outline (own choice).
+_OUTLINE_SPREAD = (0.25, 0.08, 0.065, 0.055)
+_CANAL_SPREAD = (0.12, 0.12, 0.08, 0.05)
+_CANAL_FOLLOWS = 0.7
 
 # base x, y, head x, y, narrowest width, base width, head width, wall, narrowest place (fraction)
 _METACARPALS = {
@@ -122,6 +130,7 @@ _PALM: tuple[Point, ...] = (
     (-41, -8), (-26, -27), (-17, -35), (0, -39), (20, -39), (32, -28), (35, -12), (43, 8), (37, 30), (31, 46),
     (28, 64), (26, 100), (29, 225), (-33, 225), (-29, 100), (-28.5, 60), (-31, 44), (-36, 26), (-41, 8),
 )  # fmt: skip
+_PALM_MM = 25.6  # thickness at the middle of the palm in the table below
 _PALM_HALF_DEPTH_MM = (  # y, half thickness: finger tips, palm, wrist, forearm
     (-118.0, -90.0, -60.0, -40.0, -18.0, 10.0, 38.0, 55.0, 75.0, 100.0, 225.0),
     (5.4, 6.6, 8.0, 10.0, 12.2, 12.8, 13.4, 15.0, 17.0, 18.5, 23.0),
@@ -162,15 +171,33 @@ def _metacarpal(spec: HandSpec, finger: int, spread: float, twist_deg: float) ->
     else:
         width *= spec.w / 8.2
         wall = min(wall * spec.t / 1.6, 0.42 * width)
+    outline, canal = _uneven(spec, finger, wall / width)
     tube = Tube(
         length_mm=_length(base, head) * spec.scale, width_mm=width,
         base_width_mm=width + flare[0] * spec.scale, head_width_mm=width + flare[1] * spec.scale,
         wall_mm=wall, waist=waist, base_cap_mm=2.6, head_cap_mm=7.0 * spec.scale,
         base_cup_mm=1.0 if finger in (1, 2) else 0.0,
         depth=spec.depth, excess=0.05 if finger == 2 else 0.03, twist_deg=twist_deg,
+        outline=outline, canal=canal,
     )  # fmt: skip
     rise = {1: -3.0, 2: 0.0, 3: 1.0, 4: 0.0, 5: -1.5}[finger]  # the metacarpal arch, memory
     return Bone(f"mc{finger}", tube, base, head, rise)
+
+
+def _uneven(spec: HandSpec, finger: int, wall_share: float) -> tuple[_Series, _Series]:
+    """Series of outline and canal; how the canal differs from the outline is half a habit of the hand."""
+    if not spec.shape:
+        return (), ()
+    own, habit = (np.random.default_rng([spec.seed, *key]) for key in ((3, finger), (3,)))
+    outline = spec.shape * np.append(0.0, _drawn(own, _OUTLINE_SPREAD))
+    differs = (_drawn(own, _CANAL_SPREAD) + _drawn(habit, _CANAL_SPREAD)) / np.sqrt(2)
+    differs *= spec.shape * min(1.0, 2 * wall_share / (1 - 2 * wall_share))  # a thin wall has no room for it
+    canal = np.append(differs, 0.0) + _CANAL_FOLLOWS * outline
+    return tuple(outline.tolist()), tuple(canal.tolist())
+
+
+def _drawn(rng: np.random.Generator, spread: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    return np.clip(rng.standard_normal(len(spread)), -2, 2) * spread
 
 
 def _phalanx(spec: HandSpec, length_mm: float, sizes: list[float], twist_deg: float, *, distal: bool) -> Tube:
@@ -247,6 +274,7 @@ def soft_tissue(spec: HandSpec, spread: float) -> Image:
     inside = _inside_mm((blurred > 127).astype(np.uint8))
     y_mm = GRID_ORIGIN_MM[1] + GRID_STEP_MM * np.arange(_GRID_SIZE[1])
     half_depth = np.interp(y_mm, *_PALM_HALF_DEPTH_MM).astype(np.float32)[:, None]
+    half_depth *= np.float32(spec.tissue / _PALM_MM)
     half_depth = np.minimum(half_depth, np.float32(0.9) * _local_half_width(inside) + np.float32(0.1))
     thickness = _rounded(inside, np.float32(_EDGE_SHARE) * half_depth) / np.float32(_EDGE_SHARE)
     rng = np.random.default_rng([spec.seed, 2])

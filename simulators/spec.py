@@ -33,6 +33,8 @@ _RANGES = {  # mm, the wider of plausible and drawable
     "w": (5.0, 12.0),
     "porosity": (0.0, 0.05),  # fraction
     "depth": (0.9, 1.1),  # depth/width of the shafts' cross-section
+    "shape": (0.0, 1.5),  # how far outlines leave the ellipse: 0 not at all, 1 as real metacarpals do
+    "tissue": (8.0, 40.0),  # mm of hand at the middle of the palm
     "seed": (0, 2**31),
 }
 _POSE_RANGES = {
@@ -72,6 +74,8 @@ class HandSpec:
     size: str = "medium"
     porosity: float = 0.011
     depth: float = 1.0
+    shape: float = 0.0
+    tissue: float = 25.6
     seed: int = 1
     t_of: Mapping[int, float] = field(default_factory=dict[int, float])
     w_of: Mapping[int, float] = field(default_factory=dict[int, float])

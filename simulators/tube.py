@@ -1,17 +1,18 @@
 """A long bone as a hollow tube: widths and walls along its axis, and its path lengths as a picture.
 
 Assumes
-    A straight axis and elliptical cross-sections, outside and inside alike; rays parallel within one bone.
+    A straight axis; cross-sections that are ellipses or, by `outline` and `canal`, anything smooth, the same
+    all along; rays parallel within one bone.
 Tolerates
     Walls of unequal sides, rotation about the axis (pronation), flat or cupped ends.
 Method
-    Chords of the outer less the inner ellipse; trabecular bone fills the canal towards the ends, pores thin
+    Chords of the outer less the inner ellipse, each times a Legendre series across; trabecular bone fills the canal towards the ends, pores thin
     the cortex in streaks along the axis.
 Meaning
     T is half the difference of the outer and inner silhouettes' widths, W the outer one's, in the bone's own
     plane and as projected (after pronation).
 Known failures
-    No curvature, ridges or flat sides: real shafts read differently (see the bias study in the domain notes).
+    No curvature and no sharp ridges: real shafts read differently. Pronation does not turn the series.
 """
 
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Tube:
     depth: float = 1.0  # depth / width of the cross-section
     excess: float = 0.03  # radial wall (1 + excess) T, ulnar wall (1 - excess) T
     twist_deg: float = 0.0  # pronation
+    outline: tuple[float, ...] = ()  # Legendre series across, from degree 0, added to the chord's factor 1
+    canal: tuple[float, ...] = ()
 
     def projected(self) -> float:
         """Factor of all widths as seen after pronation."""
@@ -154,7 +157,10 @@ def solid_bone(tube: Tube, step_mm: float, porosity: float, texture: Texture, ph
     inner_cap = _cap(base_mm - end, tube.base_cap_mm) * _cap(head_mm - end, tube.head_cap_mm)
     offset = (tube.excess * np.cos(twist) * wall).astype(np.float32)[:, None]
     outer = _chord(_column(half) * outer_cap, u[None, :]) * steepness
-    inner = _chord(_column(half - wall) * inner_cap, u[None, :] + offset) * steepness
+    canal = _column(half - wall) * inner_cap
+    inner = _chord(canal, u[None, :] + offset) * steepness
+    outer *= _uneven(tube.outline, u[None, :], _column(half))
+    inner *= _uneven(tube.canal, u[None, :] + offset, canal)
     np.minimum(inner, outer, out=inner)
     outer -= inner
     shape = (len(s), len(u))
@@ -193,6 +199,14 @@ def _chord(half: Reals, u: Reals) -> Reals:
     squared = half * half - u * u
     np.maximum(squared, 0, out=squared)
     return np.sqrt(squared, out=squared)
+
+
+def _uneven(series: tuple[float, ...], u: Reals, half: Reals) -> Reals:
+    """Factor on chords across; 1 without a series."""
+    if not series:
+        return np.ones((1, 1), np.float32)
+    across = np.clip(u / np.maximum(half, np.float32(1e-3)), -1, 1)
+    return (1 + np.polynomial.legendre.legval(across, series)).astype(np.float32)
 
 
 def _column(values: npt.NDArray[np.float64]) -> Image:

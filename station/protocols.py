@@ -34,12 +34,18 @@ class Geometry(Strict):
 
     sid_mm: Annotated[float, Field(ge=500, le=2000)]  # source to image
     oid_mm: Annotated[float, Field(ge=0, le=200)]  # metacarpal axis above the image plane
+    oid_u95_mm: Annotated[float, Field(gt=0, le=50)]  # half width of its 95 % interval, hand to hand
     field_mm: tuple[Positive, Positive]  # light field (rows, columns) at the panel, centred
 
     @property
     def magnification(self) -> float:
         """M = SID / (SID − OID)."""
         return self.sid_mm / (self.sid_mm - self.oid_mm)
+
+    @property
+    def scale_u95(self) -> float:
+        """Relative half width of the 95 % interval of object-plane lengths."""
+        return self.oid_u95_mm / (self.sid_mm - self.oid_mm)
 
 
 class ExposureIndexTarget(Strict):

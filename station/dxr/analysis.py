@@ -36,7 +36,6 @@ from station.dxr.radiogrammetry import (
     density,
     measure,
     volume_per_area,
-    volume_per_area_u95,
 )
 from station.dxr.reference import scores
 from station.dxr.risk import assess
@@ -60,6 +59,10 @@ _Number = Literal[2, 3, 4]
 _MEASURED: tuple[_Number, ...] = (2, 3, 4)
 _MIN_BONES = 2  # own choice
 _EXPECTED_WIDTH = 0.2  # of the palm radius (derived from real hands)
+_FOREIGN_SCALE_U95 = 0.015  # relative: 15 to 30 mm above a panel at 0.9 to 1.3 m (derived)
+_ALIKE = (
+    0.4  # correlation between the bones' errors: canals of a hand are alike (derived: carved real surfaces)
+)
 _DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived)
 
 
@@ -135,6 +138,7 @@ class _Scale:
     """Object-plane mm per frame pixel, None if unknown; the blur that is known, in pixels."""
 
     mm_per_px: float | None
+    relative_u95: float  # half width of the 95 % interval of `mm_per_px`, over it
     blur_px: float
     note: Reason | None
 
@@ -143,15 +147,21 @@ class _Scale:
         if frame.spacing_mm is None or not frame.scale_known:
             message = "the image has no trusted pixel spacing: lengths, densities and scores are withheld"
             remedy = "Give the pixel spacing at the detector, or use the original DICOM image."
-            return cls(None, 0.0, Reason("scale-unknown", message, remedy))
+            return cls(None, 0.0, 0.0, Reason("scale-unknown", message, remedy))
         pitch = float(np.mean(frame.spacing_mm))
         magnification = protocol.geometry.magnification
         if frame.signal is Signal.DOSE:
-            return cls(pitch / magnification, _DETECTOR_BLUR_MM / pitch, None)
+            return cls(pitch / magnification, protocol.geometry.scale_u95, _DETECTOR_BLUR_MM / pitch, None)
         # a display image was filtered in an unknown way: only the edge filter's own blur can be put back
         message = f"display image: edges may be enhanced, and magnification {magnification:.3f} is assumed"
-        return cls(
-            pitch / magnification, 0.0, Reason("display-image", message, "Prefer the For Processing image.")
+        note = Reason("display-image", message, "Prefer the For Processing image.")
+        return cls(pitch / magnification, _FOREIGN_SCALE_U95, 0.0, note)
+
+    def length(self, value_px: float, u95_px: float, unit: Literal["mm", "cm"]) -> Measurement:
+        """In the object plane, with the scale's own uncertainty."""
+        per_px = (self.mm_per_px or float("nan")) * (0.1 if unit == "cm" else 1.0)
+        return Measurement(
+            value_px * per_px, unit, per_px * float(np.hypot(u95_px, self.relative_u95 * value_px))
         )
 
 
@@ -227,7 +237,7 @@ def _result(
     reported = [_bone(bone, scale, shape) for bone in bones]
     weights = np.array([limits.bone_weights[bone.number] for bone in bones])
     equal = np.ones(len(bones))
-    vpa = _mean_if_all([bone.vpa_cm for bone in reported], weights)
+    vpa = _mean_if_all([bone.vpa_cm for bone in reported], weights, scale.relative_u95)
     bmd = None if vpa is None else _density(vpa, limits, constant)
     relative = scale.mm_per_px is None
     return DxrResult(
@@ -236,8 +246,8 @@ def _result(
         scale="relative" if relative else "absolute",
         bones=tuple(reported),
         mci=_mean([bone.mci for bone in reported], equal),
-        t_mm=_mean_if_all([bone.t_mm for bone in reported], equal),
-        w_mm=_mean_if_all([bone.w_mm for bone in reported], equal),
+        t_mm=_mean_if_all([bone.t_mm for bone in reported], equal, scale.relative_u95),
+        w_mm=_mean_if_all([bone.w_mm for bone in reported], equal, scale.relative_u95),
         vpa_cm=vpa,
         bmd_g_cm2=bmd,
         bmd_status=constant.status,
@@ -247,8 +257,8 @@ def _result(
         z_score=None,
         reference=reference.id,
         reference_status=reference.status,
-        mci_area=_mean_if_all([bone.mci_area for bone in reported], equal),
-        bhi=_mean_if_all([bone.bhi for bone in reported], equal),
+        mci_area=_mean_if_all([bone.mci_area for bone in reported], equal, 0.0),
+        bhi=_mean_if_all([bone.bhi for bone in reported], equal, scale.relative_u95),
         bmd_constant_g_cm3=None if bmd is None else constant.value,
         bmd_constant_source=None if bmd is None else constant.source,
         roi_mode="scaled" if relative else limits.roi_mode,
@@ -287,21 +297,18 @@ def _scored(
 
 def _bone(measured: _Measured, scale: _Scale, shape: ShapeFactors) -> Bone:
     profile, strip = measured.profile, measured.walls.strip
-    relative_u95 = float(np.hypot(profile.t_u95_px / profile.t_px, profile.w_u95_px / profile.w_px))
     half = profile.w_px / 2
     start, end = profile.roi_px
     corners = strip.to_frame_px([start, start, end, end], [-half, half, half, -half])
     base, head = strip.to_frame_px([0.0, strip.length_px], [0.0, 0.0])
-    mci = Measurement(profile.mci, "1", profile.mci * relative_u95)
+    mci = Measurement(profile.mci, "1", profile.mci_u95)
     t = w = vpa = length = bhi = None
     strong = strength_of_ratio(mci)
     if scale.mm_per_px is not None:
-        mm = scale.mm_per_px
-        t = Measurement(profile.t_px * mm, "mm", profile.t_u95_px * mm)
-        w = Measurement(profile.w_px * mm, "mm", profile.w_u95_px * mm)
-        vpa_u95_mm = volume_per_area_u95(t.value, t.u95, w.value, w.u95)
-        vpa = Measurement(volume_per_area(t.value, w.value) / 10, "cm", vpa_u95_mm / 10)
-        length = Measurement(strip.length_px * mm, "mm", LENGTH_U95_FRACTION * strip.length_px * mm)
+        t = scale.length(profile.t_px, profile.t_u95_px, "mm")
+        w = scale.length(profile.w_px, profile.w_u95_px, "mm")
+        vpa = scale.length(volume_per_area(profile.t_px, profile.w_px), profile.vpa_u95_px, "cm")
+        length = scale.length(strip.length_px, LENGTH_U95_FRACTION * strip.length_px, "mm")
         bhi, strong = bone_health_index(t, w, length), strength(t, w, shape)
     return Bone(
         number=measured.number,
@@ -319,13 +326,18 @@ def _bone(measured: _Measured, scale: _Scale, shape: ShapeFactors) -> Bone:
     )
 
 
-def _mean_if_all(values: list[Measurement | None], weights: npt.NDArray[np.float64]) -> Measurement | None:
+def _mean_if_all(
+    values: list[Measurement | None], weights: npt.NDArray[np.float64], scale_u95: float
+) -> Measurement | None:
     known = [value for value in values if value is not None]
-    return _mean(known, weights) if len(known) == len(values) else None
+    return _mean(known, weights, scale_u95) if len(known) == len(values) else None
 
 
-def _mean(values: list[Measurement], weights: npt.NDArray[np.float64]) -> Measurement:
-    """Weighted mean; systematic parts are common to the bones, so half widths are averaged, not reduced."""
+def _mean(values: list[Measurement], weights: npt.NDArray[np.float64], scale_u95: float = 0.0) -> Measurement:
+    """Weighted mean; the scale is common to the bones, their own errors are alike to `_ALIKE`."""
     share = weights / weights.sum()
     value = float(share @ np.array([v.value for v in values]))
-    return Measurement(value, values[0].unit, float(share @ np.array([v.u95 for v in values])))
+    squares = [v.u95**2 - (scale_u95 * v.value) ** 2 for v in values]
+    own = share * np.sqrt(np.maximum(squares, 0.0))
+    image = (1 - _ALIKE) * float(own @ own) + _ALIKE * float(own.sum()) ** 2
+    return Measurement(value, values[0].unit, float(np.sqrt(image + (scale_u95 * value) ** 2)))

@@ -33,6 +33,7 @@ Pair = tuple[Floats, Floats]  # negative side, positive side
 
 ACROSS_STEP_PX = 0.5
 ALONG_STEP_PX = 3.0
+_ROWS_AVERAGED = 3  # of one pixel each: a step along
 GRADIENT_SIGMA_PX = 1.0  # derivative of Gaussian across; part of the known blur
 OUTER_AVERAGE_PX = 4.0  # sigma of averaging along the bone
 INNER_AVERAGE_PX = 8.0  # endosteal contrast is lower, and trabeculae cross it
@@ -159,9 +160,11 @@ def _strip(
     along = (head_px - base_px) / length
     across = np.array([-along[1], along[0]])
     s = np.arange(part[0] * length, part[1] * length, ALONG_STEP_PX)
+    # every pixel counts: rows are sampled one pixel apart and averaged, in frame units
+    fine = s[0] + np.arange(_ROWS_AVERAGED * len(s)) - (_ROWS_AVERAGED - 1) / 2
     count = int(half_width_px / ACROSS_STEP_PX)
     x = ACROSS_STEP_PX * np.arange(-count, count + 1)
-    where = (base_px + s[:, None, None] * along + x[None, :, None] * across).astype(np.float32)
+    where = (base_px + fine[:, None, None] * along + x[None, :, None] * across).astype(np.float32)
     low = np.floor(where.reshape(-1, 2).min(axis=0)).astype(int) - 3
     high = np.ceil(where.reshape(-1, 2).max(axis=0)).astype(int) + 4
     low, high = np.clip(low, 0, np.array(frame.shape) - 1), np.clip(high, 1, frame.shape)
@@ -169,7 +172,7 @@ def _strip(
     where -= low.astype(np.float32)
     source, rows, columns = crop.astype(np.float32), where[..., 0], where[..., 1]
     sampled = cv2.remap(source, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    raw = np.asarray(sampled, np.float32)
+    raw = np.asarray(sampled, np.float32).reshape(len(s), _ROWS_AVERAGED, -1).mean(axis=1)
     return Strip(
         attenuation(raw, frame.signal),
         raw,

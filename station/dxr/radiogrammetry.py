@@ -10,9 +10,9 @@ Method
     (`tube_fit`). Where no tube fits, both are means over the valid profiles, and the known part of the blur
     is put back into W (steepest gradients of a blurred tube lie 0.76 sigma inside the surface).
 Meaning
-    u95 is the standard error from the scatter along the bone, times the 95 % quantile for its few degrees of
-    freedom, combined with a systematic half width: what real cross-sections still do to the fit. It does not
-    hold the constant c, which is uncertain by up to 10 % between systems.
+    u95 is 1.96 times the standard error of the fit to this very image, noise and unknown cross-section; it
+    covers a second explanation of the profile where there is one, a disagreement with steepest gradients beyond
+    their known bias, and what real outlines do beyond the fit's series. It does not hold the constant c, which is uncertain by up to 10 % between systems.
 Known failures
     Those of `tube_fit`: a straight ridge beside a thin wall. Without a fit, flat or ridged shafts read up to
     0.4 mm too thick in T and 0.2 mm too narrow in W.
@@ -32,17 +32,20 @@ Floats = npt.NDArray[np.float64]
 RELATIVE_ROI = {2: 0.31, 3: 0.29, 4: 0.28}  # of the bone length: 20/18/16 mm of an adult (derived)
 _EDGE_SHIFT = 0.76  # steepest gradient inside the true surface, in sigma of the blur (derived)
 _SMOOTH_FRACTION = 0.08  # of the length, before the narrowest part is sought (5 mm of 63)
+_PLATEAU = 0.01  # relative width: within it all is the narrowest part, and its middle the centre (own choice)
 _MAX_WALL = 0.48  # of W
 _MIN_SLOPE = 2.0  # endosteal steepness over its noise
 _OUTLIER_MAD = 3.5
 _MIN_SPREAD_PX = 0.5  # a spread below that calls nothing an outlier
-# Systematic half widths (95 %) as fractions of W, with a fit (derived from phantoms and carved real surfaces)
-# and without (derived from carved real surfaces)
-_SYSTEMATIC_T = (0.002, 0.025)
-_SYSTEMATIC_W = (0.008, 0.025)
-_FIVE_DEGREES = (
-    2.57  # 95 % quantile of Student's t with the 5 degrees of freedom of eight blocks about a trend
-)
+_NORMAL_95 = 1.96
+_BEYOND_T, _BEYOND_W = (
+    0.0015,
+    0.004,
+)  # of W: half widths of what the fit does not model (derived from phantoms
+# with uneven outlines for T, from carved real surfaces for W)
+# Of W, what steepest gradients are wrong by on real shafts (derived from carved real surfaces): the half width
+# without a fit; where fit and gradients differ by more, the profile is no tube's and the excess is in doubt.
+_GRADIENT_BIAS = 0.025
 _DISPLAY_BLUR_PX = 1.0  # of a display image, where nothing is known (derived)
 
 
@@ -55,6 +58,7 @@ class Profile:
     t_u95_px: float
     w_px: float
     w_u95_px: float
+    correlation: float  # of the errors of T and W
     walls_px: tuple[float, float]  # mean wall on the negative and the positive side
     valid_fraction: float
     narrowest_px: float  # position of the region's centre on the axis
@@ -65,6 +69,17 @@ class Profile:
     def mci(self) -> float:
         """2T/W."""
         return 2 * self.t_px / self.w_px
+
+    @property
+    def mci_u95(self) -> float:
+        """Half width of MCI's 95 % interval, with the correlation of T and W."""
+        t, w = self.t_u95_px / self.t_px, self.w_u95_px / self.w_px
+        return self.mci * _combined(t, -w, self.correlation)
+
+    @property
+    def vpa_u95_px(self) -> float:
+        """Half width of VPA's 95 % interval, with the correlation of T and W."""
+        return volume_per_area_u95(self.t_px, self.t_u95_px, self.w_px, self.w_u95_px, self.correlation)
 
 
 def metacarpal_index(t: float, w: float) -> float:
@@ -79,9 +94,13 @@ def volume_per_area(t: float, w: float) -> float:
     return float(np.pi) * t * (1 - t / w)
 
 
-def volume_per_area_u95(t: float, t_u95: float, w: float, w_u95: float) -> float:
-    """Half width of VPA's 95 % interval by first-order propagation, T and W taken as independent."""
-    return float(np.pi) * float(np.hypot((1 - 2 * t / w) * t_u95, (t / w) ** 2 * w_u95))
+def volume_per_area_u95(t: float, t_u95: float, w: float, w_u95: float, correlation: float = 0.0) -> float:
+    """Half width of VPA's 95 % interval by first-order propagation."""
+    return float(np.pi) * _combined((1 - 2 * t / w) * t_u95, (t / w) ** 2 * w_u95, correlation)
+
+
+def _combined(first: float, second: float, correlation: float) -> float:
+    return float(np.sqrt(max(first * first + second * second + 2 * correlation * first * second, 0.0)))
 
 
 def density(vpa_cm: float, constant_g_cm3: float, porosity: float) -> float:
@@ -119,15 +138,15 @@ def measure(
     fraction = float(valid.mean())
     if valid.sum() < 3:
         valid = np.ones_like(valid)  # the gate on the fraction refuses the bone; the numbers are never shown
-    size = _fitted(walls, inside, blur_px) or _by_gradient(
-        width[valid], [side[valid] for side in sides], blur_px
-    )
+    steepest = _by_gradient(width[valid], [side[valid] for side in sides], blur_px)
+    size = _fitted(walls, inside, blur_px, sum(steepest.walls_px) / 2) or steepest
     return Profile(
         number=number,
         t_px=sum(size.walls_px) / 2,
         t_u95_px=size.t_u95_px,
         w_px=size.w_px,
         w_u95_px=size.w_u95_px,
+        correlation=size.correlation,
         walls_px=size.walls_px,
         valid_fraction=fraction,
         narrowest_px=centre,
@@ -144,15 +163,19 @@ class _Size:
     w_px: float
     t_u95_px: float
     w_u95_px: float
+    correlation: float
 
 
-def _fitted(walls: Walls, rows: npt.NDArray[np.bool_], blur_px: float) -> _Size | None:
+def _fitted(walls: Walls, rows: npt.NDArray[np.bool_], blur_px: float, steepest_t_px: float) -> _Size | None:
     tube = fit_tube(walls, rows, float(np.sqrt((blur_px or _DISPLAY_BLUR_PX) ** 2 + 1 / 12)))
     if tube is None:
         return None
     w = tube.w_px
-    t_u95 = float(np.hypot(_FIVE_DEGREES * tube.t_se_px, _SYSTEMATIC_T[0] * w))
-    return _Size(tube.walls_px, w, t_u95, float(np.hypot(_FIVE_DEGREES * tube.w_se_px, _SYSTEMATIC_W[0] * w)))
+    doubt = max(abs(tube.t_px - steepest_t_px) - _GRADIENT_BIAS * w, 0.0)
+    t_u95 = float(np.linalg.norm([_NORMAL_95 * tube.t_se_px, tube.rival_t_px, _BEYOND_T * w, doubt]))
+    w_u95 = float(np.hypot(_NORMAL_95 * tube.w_se_px, _BEYOND_W * w))
+    shared = _NORMAL_95**2 * float(tube.covariance_px2[0, 1]) / (t_u95 * w_u95)
+    return _Size(tube.walls_px, w, t_u95, w_u95, shared)
 
 
 def _by_gradient(width: Floats, sides: list[Floats], blur_px: float) -> _Size:
@@ -161,8 +184,9 @@ def _by_gradient(width: Floats, sides: list[Floats], blur_px: float) -> _Size:
     return _Size(
         (float(sides[0].mean()), float(sides[1].mean())),
         w,
-        float(np.hypot(2 * t_se, _SYSTEMATIC_T[1] * w)),
-        float(np.hypot(2 * w_se, _SYSTEMATIC_W[1] * w)),
+        float(np.hypot(2 * t_se, _GRADIENT_BIAS * w)),
+        float(np.hypot(2 * w_se, _GRADIENT_BIAS * w)),
+        0.0,
     )
 
 
@@ -174,7 +198,9 @@ def _narrowest(walls: Walls, roi_length_px: float, margin_fraction: float) -> fl
     allowed = (s >= low) & (s <= length - low)
     if not allowed.any():
         return length / 2
-    return float(s[allowed][int(smooth[allowed].argmin())])
+    width = smooth[allowed]
+    worth = np.exp(-(width / width.min() - 1) / _PLATEAU)
+    return float(worth @ s[allowed] / worth.sum())
 
 
 def _valid(

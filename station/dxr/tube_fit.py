@@ -12,19 +12,21 @@ Method
     and solved for; the four silhouettes and the blur are found by Levenberg-Marquardt from scanned starts.
     Blurred chords are sums over nodes u = (1 − cos θ)/2, where the root's end points are smooth.
 Meaning
-    Edges are silhouettes, not steepest slopes: they do not move with blur, kV or pitch. Standard errors come
-    from the scatter of blocks along the bone, each refitted by one linear step.
+    Edges are silhouettes, not steepest slopes: they do not move with blur, kV or pitch. The covariance is that
+    of the estimate: misfit of this very profile, with its correlation across, plus what the priors hold back.
+    Where another wall explains the profile nearly as well, `rival_t_px` tells how far T would move.
 Known failures
     A ridge along the wall whose path rises in a straight line can be taken for the canal's edge, or hide it.
     Blur that is not Gaussian (edge enhancement) widens or narrows W by its overshoot.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from station.dxr.edges import Walls
+from station.frame import Signal
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +53,17 @@ _LONGEST_STEP_PX = 3.0
 _ROUNDS = 15
 _SETTLED_PX = 3e-3
 _LEAST_DAMPING, _MOST_DAMPING = 1e-4, 1e6
-_BLOCKS = 8  # along the region, for the scatter
+_LEAST_ROWS = 16
+_BLUR_REACH, _FINE_PX = 4.0, 0.2  # in sigma; of the grid on which the fitted tube is blurred
+_HARDENING = (
+    0.18  # loss of attenuation over its square; 0.13-0.23 at 42-60 kV behind 15-30 mm (derived: spectra)
+)
+_PASSES = 2  # of taking out what is not linear
+_LINEAR = 12  # parameters solved for, of the degrees of freedom
+_RIVAL_APART = 0.03  # of the width: walls nearer to each other are the same
+_RIVAL_LOSS = 6.0  # of twice the log likelihood: odds of 1 to 20
+_SIDES = ((1, 0, 1.0), (2, 3, -1.0))  # inner edge, outer edge, direction inwards
+_OF_EDGES = np.array([[-0.5, 0.5, -0.5, 0.5, 0.0], [-1.0, 0.0, 0.0, 1.0, 0.0]])  # T and W of a place
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +72,18 @@ class TubeFit:
 
     edges_px: Floats  # (4,)
     sigma_px: float  # blur as seen, with the pixel's own
-    t_se_px: float
-    w_se_px: float
+    covariance_px2: Floats  # (2, 2) of T and W
+    rival_t_px: float  # how far T would move to the next best explanation, 0 if there is none as good
+
+    @property
+    def t_se_px(self) -> float:
+        """Standard error of T."""
+        return float(np.sqrt(self.covariance_px2[0, 0]))
+
+    @property
+    def w_se_px(self) -> float:
+        """Standard error of W."""
+        return float(np.sqrt(self.covariance_px2[1, 1]))
 
     @property
     def walls_px(self) -> tuple[float, float]:
@@ -87,7 +109,7 @@ def fit_tube(walls: Walls, rows: npt.NDArray[np.bool_], expected_blur_px: float)
     walls : Walls
         Strip and edges by steepest gradient, the start.
     rows : (n along,) bool
-        The rows to use, at least `_BLOCKS` times two.
+        The rows to use, at least `_LEAST_ROWS`.
     expected_blur_px : float
         Sigma of everything that blurs, in frame px; the fit may move it by half.
 
@@ -96,7 +118,7 @@ def fit_tube(walls: Walls, rows: npt.NDArray[np.bool_], expected_blur_px: float)
     TubeFit or None
         None where there are too few rows or no tube with walls inside 0.05-0.47 W fits.
     """
-    if rows.sum() < 2 * _BLOCKS:
+    if rows.sum() < _LEAST_ROWS:
         return None
     x, profiles, outer = _aligned(walls, rows)
     inner = [float(wall[rows].mean()) for wall in walls.walls_px]
@@ -106,12 +128,19 @@ def fit_tube(walls: Walls, rows: npt.NDArray[np.bool_], expected_blur_px: float)
     )
     model = _Model.of(x, profiles, start, expected_blur_px)
     best = _search(model, np.append(start, expected_blur_px))
+    if walls.strip.signal is Signal.DOSE:
+        for _ in range(_PASSES):
+            linear = replace(model, y=model.y - _beyond_linear(model, best))
+            best = _descend(linear, linear.at(best.place))
+        model = linear
     edges = best.place[:4]
     shares = np.diff(edges)[[0, 2]] / (edges[3] - edges[0])
     if shares.min() < _WALL_RANGE[0] or shares.max() > _WALL_RANGE[1]:
         return None
-    t_se, w_se = _scatter(model, best, profiles)
-    return TubeFit(edges, float(best.place[4]), t_se, w_se)
+    scale = _misfit(model, best)
+    return TubeFit(
+        edges, float(best.place[4]), _covariance(model, best, scale), _rival(model, best, _RIVAL_LOSS * scale)
+    )
 
 
 def _aligned(walls: Walls, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, tuple[float, float]]:
@@ -145,11 +174,12 @@ def _polynomial(at: Floats, along: Floats, edge: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A place (four edges, blur) with its residuals (data over noise, then priors) and the fitted profile."""
+    """A place (four edges, blur), its residuals (data over noise, then priors) and the fitted profile."""
 
     place: Floats
     residuals: Floats
     profile: Floats
+    linear: Floats  # coefficients: outer series, inner series, tissue
 
     @property
     def cost(self) -> float:
@@ -209,7 +239,9 @@ class _Model:
         solution = np.linalg.solve(system.T @ system, system.T @ target)
         blur = (sigma - self.blur_px) / (_BLUR_SPREAD * self.blur_px)
         uneven = (place[1] - place[0] - place[3] + place[2]) / (_UNEVEN_SPREAD * (place[3] - place[0]))
-        return _State(place, np.append(system @ solution - target, (blur, uneven)), columns @ solution)
+        return _State(
+            place, np.append(system @ solution - target, (blur, uneven)), columns @ solution, solution
+        )
 
     def _chords(self, left: float, right: float, sigma: float, series: Floats) -> Floats:
         off = (self.x[:, None] - (left + (right - left) * self.u)) / sigma
@@ -249,16 +281,22 @@ def _search(model: _Model, start: Floats) -> _State:
 
 def _scan(model: _Model, state: _State) -> _State:
     """The best wall on either side, one after the other, all else kept."""
-    width = state.place[3] - state.place[0]
-    for edge, surface, side in ((1, 0, 1.0), (2, 3, -1.0)):
-        tried = [state]
-        for share in _SCAN:
-            place = state.place.copy()
-            place[edge] = place[surface] + side * share * width
-            if place[2] - place[1] > _WALL_RANGE[0] * width:
-                tried.append(model.at(place))
-        state = min(tried, key=lambda s: s.cost)
+    for edge, surface, side in _SIDES:
+        tried = [model.at(place) for place in _with_walls(state.place, edge, surface, side)]
+        state = min([state, *tried], key=lambda s: s.cost)
     return state
+
+
+def _with_walls(place: Floats, edge: int, surface: int, side: float) -> list[Floats]:
+    """The place with each of the walls to be tried on one side that leaves a canal."""
+    width = place[3] - place[0]
+    found = []
+    for share in _SCAN:
+        moved = place.copy()
+        moved[edge] = moved[surface] + side * share * width
+        if moved[2] - moved[1] > _WALL_RANGE[0] * width:
+            found.append(moved)
+    return found
 
 
 def _descend(model: _Model, state: _State) -> _State:
@@ -284,15 +322,59 @@ def _descend(model: _Model, state: _State) -> _State:
     return state
 
 
-def _scatter(model: _Model, best: _State, profiles: Floats) -> tuple[float, float]:
-    """Standard errors of T and W from blocks along the bone, about a quadratic trend."""
-    slopes = model.slopes(best)
-    gain = np.linalg.pinv(slopes)[:, : len(model.x)] / model.noise
-    blocks = np.array([block.mean(axis=0) for block in np.array_split(profiles, _BLOCKS)])
-    moves = (blocks - model.y) @ gain.T
-    t = (moves[:, 1] - moves[:, 0] + moves[:, 3] - moves[:, 2]) / 2
-    w = moves[:, 3] - moves[:, 0]
-    place = np.linspace(-1, 1, _BLOCKS)
-    errors = [values - np.polyval(np.polyfit(place, values, 2), place) for values in (t, w)]
-    t_se, w_se = (float(np.sqrt(e @ e / (_BLOCKS - 3) / _BLOCKS)) for e in errors)
-    return t_se, w_se
+def _beyond_linear(model: _Model, best: _State) -> Floats:
+    """What a dose image shows of the fitted tube less its blurred path: the beam hardens and scatters, and it
+    is blurred before the logarithm is taken.
+    """
+    sigma = float(best.place[4])
+    margin = _BLUR_REACH * sigma
+    x = np.arange(model.x[0] - margin, model.x[-1] + margin, _FINE_PX)
+    split = len(_OUTER_SPREAD) + 1
+    path = _chord(x, best.place[0], best.place[3], best.linear[:split])
+    path -= _chord(x, best.place[1], best.place[2], best.linear[split:-3])
+    reach = np.arange(-margin, margin + _FINE_PX, _FINE_PX)
+    kernel = np.exp(-0.5 * (reach / sigma) ** 2)
+    kernel /= kernel.sum()
+    seen = -np.log(np.convolve(np.exp(_HARDENING * path * path - path), kernel, "same"))
+    return np.asarray(np.interp(model.x, x, seen - np.convolve(path, kernel, "same")), np.float64)
+
+
+def _chord(x: Floats, left: float, right: float, series: Floats) -> Floats:
+    u = np.clip((x - left) / (right - left), 0, 1)
+    round_ = 2 * (right - left) * np.sqrt(u * (1 - u))
+    return np.asarray(round_ * np.polynomial.legendre.legval(2 * u - 1, series), np.float64)
+
+
+def _misfit(model: _Model, best: _State) -> float:
+    """Variance of the profile about the fit over the assumed one, grown by its correlation across."""
+    rest = (model.y - best.profile) / model.noise
+    power = float(rest @ rest)
+    correlation = np.correlate(rest, rest, "full")[len(rest) :] / max(power, 1e-12)
+    until = int(np.argmax(correlation < 0)) if (correlation < 0).any() else len(correlation)
+    grown = 1 + 2 * float(correlation[:until].sum())
+    return grown * power / (len(rest) - _LINEAR - len(best.place))
+
+
+def _covariance(model: _Model, best: _State, scale: float) -> Floats:
+    """Of T and W: errors of the data, `scale` times the assumed variance, and of what the priors expect."""
+    gain = _OF_EDGES @ np.linalg.pinv(model.slopes(best))
+    data, priors = gain[:, : len(model.x)], gain[:, len(model.x) :]
+    return scale * data @ data.T + priors @ priors.T
+
+
+def _rival(model: _Model, best: _State, loss: float) -> float:
+    """Largest move of T to another minimum that loses no more than `loss`."""
+    width = float(best.place[3] - best.place[0])
+    furthest = 0.0
+    for edge, surface, side in _SIDES:
+        tried = [model.at(place) for place in _with_walls(best.place, edge, surface, side)]
+        for low, middle, high in zip([None, *tried], tried, [*tried[1:], None], strict=False):
+            if any(other is not None and other.cost < middle.cost for other in (low, high)):
+                continue
+            if abs(middle.place[edge] - best.place[edge]) < _RIVAL_APART * width:
+                continue
+            other = _descend(model, middle)
+            apart = abs(float(_OF_EDGES[0] @ (other.place - best.place)))
+            if other.cost - best.cost < loss and apart > furthest:
+                furthest = apart
+    return furthest

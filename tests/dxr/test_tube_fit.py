@@ -92,7 +92,7 @@ def test_a_round_tube_is_measured_whatever_the_blur_is(t_mm, w_mm, sigma_mm):
 
 
 def test_noise_widens_the_stated_error():
-    quiet, loud = (fitted(flat(1.6, 8.2, 0.1, noise)) for noise in (0.02, 0.12))
+    quiet, loud = (fitted(flat(1.6, 8.2, 0.1, noise)) for noise in (0.02, 0.4))
     assert loud.t_se_px > 2 * quiet.t_se_px
     assert loud.w_se_px > 2 * quiet.w_se_px
 
