@@ -86,10 +86,12 @@ def find_hand(mask: Mask) -> Hand | Reason:
         return largest
     solid, depth = _solid(largest)
     outline = _outline(solid)
-    palm, radius, fingers = max(
-        ((centre, r, _loose_fingers(solid, depth, centre, r)) for centre, r in _palm_candidates(depth)),
-        key=lambda candidate: (min(len(candidate[2]), 5), candidate[1]),
-    )
+    candidates: list[tuple[Points, float, list[Finger]]] = []
+    for centre, r in _palm_candidates(depth):
+        candidates.append((centre, r, _loose_fingers(solid, depth, centre, r)))
+        if len(candidates[-1][2]) >= 5:
+            break  # the deepest come first
+    palm, radius, fingers = max(candidates, key=lambda candidate: (min(len(candidate[2]), 5), candidate[1]))
     if 0 < len(fingers) < 5:
         fingers += _joined_fingers(outline, palm, radius, fingers)
     if not 2 <= len(fingers) <= 6:
@@ -171,10 +173,13 @@ def _loose_fingers(solid: Mask, depth: npt.NDArray[np.float32], palm: Points, ra
     count, labels, stats, _ = cv2.connectedComponentsWithStats(loose, connectivity=4)
     fingers: list[Finger] = []
     for label in range(1, count):
-        if stats[label, cv2.CC_STAT_AREA] < 0.1 * radius * radius:
+        column, row, width, height, area = stats[label]
+        if area < 0.1 * radius * radius:
             continue
-        points = np.argwhere(labels == label).astype(np.float64)
-        at_body = near_body[points[:, 0].astype(int), points[:, 1].astype(int)]
+        box = labels[row : row + height, column : column + width]
+        places = np.argwhere(box == label) + (row, column)
+        points = places.astype(np.float64)
+        at_body = near_body[places[:, 0], places[:, 1]]
         if not at_body.any():
             continue
         base = points[at_body].mean(axis=0)
