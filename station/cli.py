@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,6 +128,12 @@ def analyse(
         float | None, typer.Option(help="At the detector, mm; overrides the file.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="Protocol: a shipped name or a YAML file.")] = "hand-dxr",
+    taken: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Date of the image; overrides DICOM.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Type of the detector, maker and model; overrides DICOM.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Results file: .jsonl (everything), .csv or .parquet (a table).")
     ] = None,
@@ -153,6 +159,8 @@ def analyse(
             side=Side(side) if side else None,
             pixel_spacing_mm=pixel_spacing,
             overlays=overlay,
+            taken=taken.date() if taken else None,
+            detector_type=detector,
         )
         plan = Plan(tuple(files), request, jobs or available_cores(), scheduler, out, resume)
         with prepared(plan) as run, _bar(run.total, hidden=plan.single) as advance:
@@ -165,6 +173,28 @@ def analyse(
         skipped = f", {run.skipped} were there already" if run.skipped else ""
         typer.echo(f"{run.total - refused} measured, {refused} refused{skipped}: {out}")
     raise typer.Exit(3 if refused else 0)
+
+
+@app.command()
+def change(
+    earlier: Annotated[Path, typer.Argument(help="Result of the first visit: the JSON of exam or analyse.")],
+    later: Annotated[Path, typer.Argument(help="Result of the second visit.")],
+    protocol: Annotated[
+        str, typer.Option(help="Protocol with this station's precision: a shipped name or a YAML file.")
+    ] = "hand-dxr",
+    as_json: _Json = False,
+) -> None:
+    """Compare the densities of two visits. Exits 0 if they can be compared, else 3."""
+    with _usage_errors():
+        from station.dxr.change import change_json, change_of, change_text
+        from station.protocols import load_protocol
+        from station.results_file import only_result
+
+        analysis = load_protocol(protocol).analysis
+        found = change_of(only_result(earlier), only_result(later), analysis.repeatability_cv_percent)
+    shown = change_json(found)
+    typer.echo(json.dumps(shown) if as_json else change_text(found))
+    raise typer.Exit(0 if shown["comparable"] else 3)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from station.frame import Frame
 from station.image_file import Header, ImageUnreadable, read
 from station.protocols import Protocol, Reference, load_protocol, load_reference
 from station.result import DxrResult, Reason, Refused
-from station.summary import refusal, summary
+from station.summary import refusal, summary, visit_json
 
 Report = dict[str, Any]
 
@@ -44,6 +45,8 @@ class Request:
     side: Side | None = None
     pixel_spacing_mm: float | None = None
     overlays: Path | None = None  # folder for pictures
+    taken: date | None = None
+    detector_type: str | None = None
 
     def __post_init__(self) -> None:
         if self.age is not None and not 0 <= self.age <= _MAX_AGE_YEARS:
@@ -74,7 +77,10 @@ def analyse_file(path: Path, request: Request) -> Report:
         "analysis": (done - read_at) * 1e3,
         "total": (done - started) * 1e3,
     }
-    return _report(path, result, side, request.protocol, timings_ms) | {"objects": drawn}
+    taken = request.taken or header.taken
+    visit = visit_json(taken, request.detector_type or frame.detector_type, frame.detector_serial)
+    report = _report(path, result, side, request.protocol, timings_ms)
+    return report | {"objects": drawn, "visit": visit}
 
 
 def _measured(

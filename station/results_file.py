@@ -88,6 +88,18 @@ class Results:
             yield from (cells[0] for cells in rows if cells)
 
 
+def only_result(path: Path) -> dict[str, Any]:
+    """The one result in a file of JSON, as `exam` and `analyse` print it."""
+    try:
+        found = [report for _, report in islice(_json_lines(path), 2)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsUnusable(f"{path}: cannot be read ({error})") from error
+    if len(found) != 1:
+        count = "several results" if found else "no result"
+        raise ResultsUnusable(f"{path}: holds {count}; give a file with the JSON of one image")
+    return found[0]
+
+
 def row(report: Report) -> dict[str, Any]:
     """The table's row of one report; what was not measured is None."""
     dxr: Mapping[str, Any] = report["dxr"] or {}

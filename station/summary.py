@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 from station.exam import Exposure, Side
@@ -19,6 +20,7 @@ def summary(  # noqa: PLR0913  the contract's own top level
     timings_ms: Mapping[str, float],
     exposure: Mapping[str, Any] | None = None,
     objects: Iterable[str] = (),
+    visit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One exam or one analysed image."""
     measured = isinstance(result, DxrResult)
@@ -34,6 +36,16 @@ def summary(  # noqa: PLR0913  the contract's own top level
         "exposure": exposure,
         "timings_ms": {name: round(value, 1) for name, value in timings_ms.items()},
         "objects": list(objects),
+        "visit": visit,
+    }
+
+
+def visit_json(taken: date | None, detector_type: str | None, detector_serial: str | None) -> dict[str, Any]:
+    """When and with what the image was made: what a later result needs to be compared with this one."""
+    return {
+        "taken": taken.isoformat() if taken else None,
+        "detector_type": detector_type,
+        "detector_serial": detector_serial,
     }
 
 

@@ -134,7 +134,7 @@ def _answer(
     if failed:
         notes += [_incomplete(bones), *failed]
     known = tuple(note for note in notes if note is not None)
-    constant = limits.constant_for(frame.source)
+    constant = limits.constant_for(frame.serial)
     return replace(_result(bones, scale, limits, constant, side or found.side, reference), notes=known)
 
 
@@ -209,9 +209,9 @@ def _incomplete(bones: list[Traced]) -> Reason:
 
 def _calibration_note(frame: Frame, limits: Analysis) -> Reason | None:
     site = limits.site_calibration
-    if site is None or frame.source in site.detector_serials:
+    if site is None or frame.serial in site.detector_serials:
         return None
-    message = f"the site's density constant is not of detector {frame.source}: the general one was used"
+    message = f"the site's density constant is not of detector {frame.serial}: the general one was used"
     remedy = "Calibrate this detector, or use an image of a calibrated one."
     return Reason("site-calibration-not-used", message, remedy)
 
