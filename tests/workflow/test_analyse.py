@@ -233,6 +233,11 @@ def test_a_csv_holds_one_row_per_image_and_is_resumed_too(folder, hand, tmp_path
     report = analyse_file(hand, request_all)
     assert float(by_name["phantom.dcm"]["t_mm"]) == report["dxr"]["t_mm"]
     assert float(by_name["phantom.dcm"]["mc3_w_mm"]) == report["dxr"]["bones"]["3"]["w_mm"]
+    strength = report["dxr"]["bones"]["4"]["strength"]
+    assert float(by_name["phantom.dcm"]["mc4_strength_buckling_ratio"]) == strength["buckling_ratio"]
+    assert by_name["phantom.dcm"]["triage_band"] == report["dxr"]["triage"]["band"]
+    assert json.loads(by_name["phantom.dcm"]["hazards"]) == report["dxr"]["hazards"]
+    assert by_name["phantom.dcm"]["detector_type"] == "Acme Flat 43"
     assert by_name["broken.png"]["t_mm"] == ""
     assert by_name["broken.png"]["reasons"] == "image-unreadable"
 
@@ -252,6 +257,15 @@ def test_a_parquet_table_is_made_at_the_end_of_the_run(folder, hand, tmp_path, r
     assert table.column_names == list(COLUMNS)
     assert table.num_rows == len(FOUND) + 1
     assert table["t_mm"].to_pylist()[-1] == analyse_file(hand, request_all)["dxr"]["t_mm"]
+    assert table["porosity_measured"].to_pylist()[-2:] == [None, False]
+
+
+def test_every_number_of_a_measured_result_has_its_column(hand, request_all):
+    dxr = analyse_file(hand, request_all)["dxr"]
+    numbers = {key for key, value in dxr.items() if isinstance(value, float)}
+    of_bones = {f"mc{n}_{key}" for n, bone in dxr["bones"].items() for key in bone if not key.endswith("_px")}
+    assert numbers <= set(COLUMNS)
+    assert {name for name in of_bones if not name.endswith("_strength")} <= set(COLUMNS)
 
 
 def test_overlays_of_files_with_one_name_do_not_meet_and_are_not_analysed_again(folder):
