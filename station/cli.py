@@ -148,6 +148,10 @@ def analyse(
     """Analyse images that exist already (0749T). Exits 0 if all were measured, else 3."""
     refused = 0
     with _usage_errors(OSError):
+        from station import workers
+
+        if jobs != 1 and scheduler is None and (len(files) > 1 or files[0].is_dir()):
+            workers.start()
         from station.batch import Plan, available_cores, prepared
         from station.exam import Sex, Side
         from station.existing import Request
