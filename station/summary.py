@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from station.exam import Exposure, Side
-from station.imaging.exposure_index import ExposureIndex
-from station.pipeline import Outcome
 from station.protocols import Code
 from station.result import Bone, DxrResult, Measurement, Reason, Refused, Strength, Triage
+
+if TYPE_CHECKING:  # an analysis of existing images needs nothing of the pipeline
+    from station.pipeline import Outcome
 
 
 def summary(  # noqa: PLR0913  the contract's own top level
@@ -66,7 +67,7 @@ def reason_json(reason: Reason) -> dict[str, Any]:
     return entry
 
 
-def exposure_json(exposures: Iterable[Exposure], outcome: Outcome | None) -> dict[str, Any] | None:
+def exposure_json(exposures: Iterable[Exposure], outcome: "Outcome | None") -> dict[str, Any] | None:
     """Delivered technique, dose and exposure index of the newest exposure, and how many there were."""
     every = list(exposures)
     if not every:
@@ -98,7 +99,7 @@ def exposure_json(exposures: Iterable[Exposure], outcome: Outcome | None) -> dic
             "mas": delivered.mas,
             "end": str(delivered.end),
         }
-    if outcome and isinstance(outcome.exposure_index, ExposureIndex):
+    if outcome and not isinstance(outcome.exposure_index, Reason):
         index = outcome.exposure_index
         entry |= {"ei": round(index.ei, 1), "ei_target": index.target, "di": round(index.di, 2)}
     return entry

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
 # What an image needs; the command itself is what a child looks for as its main module.
-_PRELOAD = ("station.existing", "station.cli")
+_PRELOAD = ("station.existing", "pydicom", "station.cli")
 
 
 def start() -> None:

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from station.exam import Side
 from station.protocols import Constant
@@ -90,21 +90,33 @@ def record_of(report: Mapping[str, Any]) -> Record | Reason:
     ValueError
         The report is damaged; every key that is missing or wrong is named.
     """
-    dxr: Mapping[str, Any] = report.get("dxr") or {}
+    dxr, visit = _part(report, "dxr"), _part(report, "visit")
     if dxr.get("bmd_g_cm2") is None:
         message = f"{report.get('source')}: a result without a density cannot be followed over time"
         return Reason("no-density", message, "Give the pixel spacing, and measure again.")
-    visit: Mapping[str, Any] = report.get("visit") or {}
     missing = [words for name, words in _MISSING.items() if not visit.get(name)]
     if missing:
         message = f"{report.get('source')}: the image does not say {' and '.join(missing)}"
         return Reason("visit-unknown", message, "Analyse it again with --taken and --detector.")
-    notes = {reason.get("id") for reason in report.get("reasons") or ()}
     known = {name: dxr.get(key) for name, key in _OF_DXR.items() if dxr.get(key) is not None}
-    bones = tuple(sorted(int(number) for number in dxr.get("bones") or ()))
-    image = "display" if "display-image" in notes else "for processing"
-    entry = known | {"bones": bones, "side": report.get("side"), "image": image}
-    return TypeAdapter(Record).validate_python(entry | {name: visit[name] for name in _OF_VISIT})
+    notes = [reason.get("id") for reason in report.get("reasons") or () if isinstance(reason, Mapping)]
+    entry = known | {
+        "bones": tuple(sorted(_part(dxr, "bones"))),
+        "side": report.get("side"),
+        "image": "display" if "display-image" in notes else "for processing",
+    }
+    try:
+        return TypeAdapter(Record).validate_python(entry | {name: visit[name] for name in _OF_VISIT})
+    except ValidationError as error:
+        keys = ", ".join(str(part["loc"][0] if part["loc"] else part["msg"]) for part in error.errors())
+        raise ValueError(f"{report.get('source')}: the result is damaged at {keys}") from error
+
+
+def _part(report: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found: Any = report.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise ValueError(f"the result is damaged: {key} is no object")  # noqa: TRY004  of a file, not of code
+    return cast("Mapping[str, Any]", found)
 
 
 def change_of(

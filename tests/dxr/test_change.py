@@ -121,6 +121,9 @@ def test_a_display_image_is_known_by_its_note():
         ({"visit": REPORT["visit"] | {"taken": "yesterday"}}, "taken"),
         ({"dxr": REPORT["dxr"] | {"algorithm": None}}, "algorithm"),
         ({"dxr": REPORT["dxr"] | {"bmd_g_cm2": "much"}}, "bmd_g_cm2"),
+        ({"dxr": "much"}, "dxr"),
+        ({"visit": ["2024-03-01"]}, "visit"),
+        ({"dxr": REPORT["dxr"] | {"bones": {"second": {}}}}, "bones"),
     ],
 )
 def test_refuses_a_damaged_report_and_names_the_key(changed, key):
