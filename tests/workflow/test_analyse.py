@@ -134,7 +134,7 @@ def test_a_sites_own_constant_is_used_for_the_images_of_its_detector(hand, reque
     assert (report["dxr"]["bmd_constant_g_cm3"], report["dxr"]["bmd_status"]) == (1.2, "site")
 
 
-def test_two_visits_are_compared_and_a_display_image_is_not_compared_with_a_dose_image(hand, tmp_path):
+def test_the_command_compares_two_visits_in_their_order(hand, tmp_path):
     for year in ("2023", "2025"):
         done = run(hand, "--json", "--taken", f"{year}-03-01")
         (tmp_path / f"{year}.json").write_text(done.stdout)
