@@ -134,7 +134,7 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             words = all(isinstance(part, str) for part in parts) and parts
             yield name, "; ".join(parts) if words else json.dumps(parts) if parts else None
         else:
-            yield name, value
+            yield name, _plain(value) if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:

@@ -92,14 +92,14 @@ def record_of(report: Mapping[str, Any]) -> Record | Reason:
     """
     dxr, visit = _part(report, "dxr"), _part(report, "visit")
     if dxr.get("bmd_g_cm2") is None:
-        message = f"{report.get('source')}: a result without a density cannot be followed over time"
+        message = f"{report.get('source')!r}: a result without a density cannot be followed over time"
         return Reason("no-density", message, "Give the pixel spacing, and measure again.")
     missing = [words for name, words in _MISSING.items() if not visit.get(name)]
     if missing:
-        message = f"{report.get('source')}: the image does not say {' and '.join(missing)}"
+        message = f"{report.get('source')!r}: the image does not say {' and '.join(missing)}"
         return Reason("visit-unknown", message, "Analyse it again with --taken and --detector.")
     known = {name: dxr.get(key) for name, key in _OF_DXR.items() if dxr.get(key) is not None}
-    notes = [reason.get("id") for reason in report.get("reasons") or () if isinstance(reason, Mapping)]
+    notes = _notes(report)
     entry = known | {
         "bones": tuple(sorted(_part(dxr, "bones"))),
         "side": report.get("side"),
@@ -109,7 +109,14 @@ def record_of(report: Mapping[str, Any]) -> Record | Reason:
         return TypeAdapter(Record).validate_python(entry | {name: visit[name] for name in _OF_VISIT})
     except ValidationError as error:
         keys = ", ".join(str(part["loc"][0] if part["loc"] else part["msg"]) for part in error.errors())
-        raise ValueError(f"{report.get('source')}: the result is damaged at {keys}") from error
+        raise ValueError(f"{report.get('source')!r}: the result is damaged at {keys}") from error
+
+
+def _notes(report: Mapping[str, Any]) -> set[str]:
+    reasons: Any = report.get("reasons") or []
+    if not isinstance(reasons, list):
+        raise ValueError("the result is damaged: reasons is no list")  # noqa: TRY004  of a file, not of code
+    return {str(reason.get("id")) for reason in reasons if isinstance(reason, Mapping)}
 
 
 def _part(report: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from station.dxr.change import Change, Record, change_json, change_of, change_text, compare, record_of
@@ -146,6 +146,23 @@ def test_a_report_that_cannot_be_followed_says_why_and_which(changed, why, says)
         assert (found.id, says in found.message, "a.dcm" in found.message) == (why, True, True)
         assert found.remedy in change_text(found)
         assert change_json(found)["reason"]["id"] == why
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.sampled_from(sorted(REPORT)), st.sampled_from(sorted(REPORT["dxr"])), JSON)
+@example("reasons", "bones", True)
+def test_whatever_a_file_holds_gives_a_record_a_reason_or_an_error_in_one_line(key, of_dxr, anything):
+    for report in (REPORT | {key: anything}, REPORT | {"dxr": REPORT["dxr"] | {of_dxr: anything}}):
+        try:
+            assert isinstance(record_of(report), Record | Reason)
+        except ValueError as error:
+            assert "\n" not in str(error.args[0])  # noqa: PT017  any of the two answers is right
 
 
 def test_without_a_precision_nothing_is_compared():

@@ -23,6 +23,7 @@ from station import batch
 from station.batch import ClusterUnusable, NothingToDo, Plan, find_images, prepared
 from station.exam import Sex
 from station.existing import Request, analyse_file
+from station.image_file import read
 from station.protocols import SiteCalibration
 from station.results_file import COLUMNS, Results, ResultsUnusable
 
@@ -124,6 +125,18 @@ def test_the_header_tells_the_visit_and_options_go_before_it(hand, request_all):
     assert analyse_file(hand, told)["visit"] == visit | {
         "taken": "2024-01-31", "detector_type": "Acme Flat 35",
     }  # fmt: skip
+
+
+def test_a_panel_that_is_not_named_is_known_by_its_machine(hand, tmp_path):
+    dataset = pydicom.dcmread(hand)
+    del dataset.DetectorManufacturerModelName, dataset.DetectorID
+    dataset.save_as(tmp_path / "a.dcm")
+    frame, header = read(tmp_path / "a.dcm")
+    assert (frame.detector_type, frame.serial, header.taken) == ("Acme Room 3", "R-3", date(2025, 3, 1))
+    del dataset.ManufacturerModelName, dataset.DeviceSerialNumber, dataset.StudyDate
+    dataset.save_as(tmp_path / "b.dcm")
+    frame, header = read(tmp_path / "b.dcm")
+    assert (frame.detector_type, frame.serial, header.taken) == (None, "b.dcm", None)
 
 
 def test_a_sites_own_constant_is_used_for_the_images_of_its_detector(hand, request_all):
