@@ -100,11 +100,6 @@ def prepared(plan: Plan) -> Generator[Run]:
             results.close(complete=complete)
 
 
-def available_cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def find_images(sources: Iterable[Path], besides: Path | None = None) -> Iterator[Path]:
     """Files as given, and the images below folders in the order of their names, without the folder `besides`.
 

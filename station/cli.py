@@ -152,7 +152,7 @@ def analyse(
 
         if jobs != 1 and scheduler is None and (len(files) > 1 or files[0].is_dir()):
             workers.start()
-        from station.batch import Plan, available_cores, prepared
+        from station.batch import Plan, prepared
         from station.exam import Sex, Side
         from station.existing import Request
 
@@ -166,7 +166,7 @@ def analyse(
             taken=taken.date() if taken else None,
             detector_type=detector,
         )
-        plan = Plan(tuple(files), request, jobs or available_cores(), scheduler, out, resume)
+        plan = Plan(tuple(files), request, jobs or workers.available_cores(), scheduler, out, resume)
         with prepared(plan) as run, _bar(run.total, hidden=plan.single) as advance:
             for report in run.reports:
                 refused += report["status"] != "measured"

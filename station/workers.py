@@ -7,6 +7,7 @@ its own; it imports nothing but the standard library for that.
 """
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Generator
@@ -18,9 +19,14 @@ from multiprocessing.context import BaseContext
 _PRELOAD = ("station.existing", "pydicom", "station.cli")
 
 
+def available_cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def start() -> None:
-    """Start the server, where the system has one, and return at once."""
-    if _method() == "forkserver":
+    """Start the server, where the system has one, and return at once; a single core it would only delay."""
+    if _method() == "forkserver" and available_cores() > 1:
         from multiprocessing import forkserver
 
         _context()
