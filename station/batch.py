@@ -9,12 +9,10 @@ Processes are local by default; `scheduler` is the address of a Dask cluster, wh
 and the same paths.
 """
 
-import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -28,6 +26,7 @@ from station.image_file import looks_like_dicom, looks_like_picture
 from station.result import Reason
 from station.results_file import Results
 from station.summary import refusal
+from station.workers import processes
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".dcm", ".dicom"})
 _MAGIC_BYTES = 132  # DICOM's preamble and prefix
@@ -99,11 +98,6 @@ def prepared(plan: Plan) -> Generator[Run]:
     finally:
         if results is not None:
             results.close(complete=complete)
-
-
-def available_cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_images(sources: Iterable[Path], besides: Path | None = None) -> Iterator[Path]:
@@ -229,26 +223,8 @@ def _alone(path: Path, request: Request, pool: _Pool) -> Report:
 
 def _pool(plan: Plan) -> _Pool:
     if plan.scheduler is None:
-        return _Pool(_local, plan.jobs, (BrokenExecutor,))
+        return _Pool(processes, plan.jobs, (BrokenExecutor,))
     return _cluster(plan.scheduler)
-
-
-@contextmanager
-def _local(processes: int) -> Generator[Executor]:
-    methods = multiprocessing.get_all_start_methods()
-    # a fork of this process would inherit OpenCV's threads half way; a fork server has none
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])
-    executor = ProcessPoolExecutor(processes, context, _leave_interrupts_to_the_parent)
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cluster(address: str) -> _Pool:
@@ -260,10 +236,10 @@ def _cluster(address: str) -> _Pool:
     try:
         with Client(address, timeout=_CONNECT_S) as client:
             threads = cast("dict[str, int]", client.nthreads())  # a coroutine only for asynchronous clients
-            processes = sum(threads.values())
+            count = sum(threads.values())
     except (OSError, ValueError) as error:
         raise ClusterUnusable(f"no Dask scheduler answers at {address} ({error})") from error
-    if not processes:
+    if not count:
         raise ClusterUnusable(f"the Dask scheduler at {address} has no workers; start some")
 
     @contextmanager
@@ -271,4 +247,4 @@ def _cluster(address: str) -> _Pool:
         with Client(address, timeout=_CONNECT_S) as client, client.get_executor(pure=False) as executor:
             yield executor
 
-    return _Pool(connect, processes, (BrokenExecutor, KilledWorker))
+    return _Pool(connect, count, (BrokenExecutor, KilledWorker))

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,6 +128,12 @@ def analyse(
         float | None, typer.Option(help="At the detector, mm; overrides the file.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="Protocol: a shipped name or a YAML file.")] = "hand-dxr",
+    taken: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Date of the image; overrides DICOM.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Type of the detector, maker and model; overrides DICOM.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Results file: .jsonl (everything), .csv or .parquet (a table).")
     ] = None,
@@ -142,7 +148,11 @@ def analyse(
     """Analyse images that exist already (0749T). Exits 0 if all were measured, else 3."""
     refused = 0
     with _usage_errors(OSError):
-        from station.batch import Plan, available_cores, prepared
+        from station import workers
+
+        if jobs != 1 and scheduler is None and (len(files) > 1 or files[0].is_dir()):
+            workers.start()
+        from station.batch import Plan, prepared
         from station.exam import Sex, Side
         from station.existing import Request
 
@@ -153,8 +163,10 @@ def analyse(
             side=Side(side) if side else None,
             pixel_spacing_mm=pixel_spacing,
             overlays=overlay,
+            taken=taken.date() if taken else None,
+            detector_type=detector,
         )
-        plan = Plan(tuple(files), request, jobs or available_cores(), scheduler, out, resume)
+        plan = Plan(tuple(files), request, jobs or workers.available_cores(), scheduler, out, resume)
         with prepared(plan) as run, _bar(run.total, hidden=plan.single) as advance:
             for report in run.reports:
                 refused += report["status"] != "measured"
@@ -165,6 +177,28 @@ def analyse(
         skipped = f", {run.skipped} were there already" if run.skipped else ""
         typer.echo(f"{run.total - refused} measured, {refused} refused{skipped}: {out}")
     raise typer.Exit(3 if refused else 0)
+
+
+@app.command()
+def change(
+    earlier: Annotated[Path, typer.Argument(help="Result of the first visit: the JSON of exam or analyse.")],
+    later: Annotated[Path, typer.Argument(help="Result of the second visit.")],
+    protocol: Annotated[
+        str, typer.Option(help="Protocol with this station's precision: a shipped name or a YAML file.")
+    ] = "hand-dxr",
+    as_json: _Json = False,
+) -> None:
+    """Compare the densities of two visits. Exits 0 if they can be compared, else 3."""
+    with _usage_errors():
+        from station.dxr.change import change_json, change_of, change_text
+        from station.protocols import load_protocol
+        from station.results_file import only_result
+
+        analysis = load_protocol(protocol).analysis
+        found = change_of(only_result(earlier), only_result(later), analysis.repeatability_cv_percent)
+    shown = change_json(found)
+    typer.echo(json.dumps(shown) if as_json else change_text(found))
+    raise typer.Exit(0 if shown["comparable"] else 3)
 
 
 @app.command()

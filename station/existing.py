@@ -3,9 +3,11 @@
 What the caller knows about the patient goes before what the image's header says.
 """
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ import numpy as np
 
 from station import billing
 from station.dxr import overlay
-from station.dxr.analysis import analyse
+from station.dxr.analysis import traced
+from station.dxr.trace import Trace
 from station.exam import Sex, Side
 from station.frame import Frame
 from station.image_file import Header, ImageUnreadable, read
 from station.protocols import Protocol, Reference, load_protocol, load_reference
 from station.result import DxrResult, Reason, Refused
-from station.summary import refusal, summary
+from station.summary import refusal, summary, visit_json
 
 Report = dict[str, Any]
 
@@ -42,6 +45,8 @@ class Request:
     side: Side | None = None
     pixel_spacing_mm: float | None = None
     overlays: Path | None = None  # folder for pictures
+    taken: date | None = None
+    detector_type: str | None = None
 
     def __post_init__(self) -> None:
         if self.age is not None and not 0 <= self.age <= _MAX_AGE_YEARS:
@@ -64,29 +69,31 @@ def analyse_file(path: Path, request: Request) -> Report:
         return refusal(str(path), request.side, [Reason("image-unreadable", str(error), remedy)])
     read_at = time.perf_counter()
     side = request.side or (Side(header.side) if header.side else None)
-    result = _measured(frame, header, side, request)
+    result, trace = _measured(frame, header, side, request)
     done = time.perf_counter()
-    picture = _draw(path, frame, result, request.overlays)
+    drawn = _draw(path, frame, result, trace, request.overlays)
     timings_ms = {
         "reading": (read_at - started) * 1e3,
         "analysis": (done - read_at) * 1e3,
         "total": (done - started) * 1e3,
     }
-    return _report(path, result, side, request.protocol, timings_ms) | (
-        {"objects": [picture]} if picture else {}
-    )
+    taken = request.taken or header.taken
+    visit = visit_json(taken, request.detector_type or frame.detector_type, frame.detector_serial)
+    report = _report(path, result, side, request.protocol, timings_ms)
+    return report | {"objects": drawn, "visit": visit}
 
 
-def _measured(frame: Frame, header: Header, side: Side | None, request: Request) -> DxrResult | Refused:
+def _measured(
+    frame: Frame, header: Header, side: Side | None, request: Request
+) -> tuple[DxrResult | Refused, Trace]:
     age = header.age_years if request.age is None else request.age
     sex = request.sex or (Sex(header.sex) if header.sex else None)
     try:
-        return analyse(frame, age, sex, request.protocol, request.reference, side)
+        return traced(frame, age, sex, request.protocol, request.reference, side)
     except _UNFORESEEN as error:
         message = f"the analysis broke off ({type(error).__name__}: {error})"
-        return Refused(
-            (Reason(FAILED, message, "Report this image: it shows a defect of the program."),), side
-        )
+        remedy = "Report this image: it shows a defect of the program."
+        return Refused((Reason(FAILED, message, remedy),), side), Trace()
 
 
 def _report(
@@ -103,18 +110,22 @@ def _report(
     return summary(result, str(path), charge.code, side, timings_ms)
 
 
-def _draw(path: Path, frame: Frame, result: DxrResult | Refused, folder: Path | None) -> str | None:
-    """Write the overlay; files of the same name in different folders do not meet."""
+def _draw(
+    path: Path, frame: Frame, result: DxrResult | Refused, trace: Trace, folder: Path | None
+) -> list[str]:
+    """Write the overlay as a picture and as data; files of one name in different folders do not meet."""
     if folder is None:
-        return None
+        return []
     digest = blake2b(str(path).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
     picture = folder / f"{path.stem}-{digest}.png"
     try:
-        found = overlay.outlines(frame, result)
-    except _UNFORESEEN:  # the same image broke the analysis, and its refusal says so
+        found = overlay.outlines(trace)
+    except _UNFORESEEN:  # the result stands without lines
         found = ()
     pixels = overlay.draw(frame, result, found)
     # encoded apart from writing: cv2.imwrite tells nothing about why it could not write
     _, data = cv2.imencode(".png", pixels)
     picture.write_bytes(np.asarray(data).tobytes())
-    return str(picture)
+    lines = picture.with_suffix(".json")
+    lines.write_text(json.dumps(overlay.outlines_json(found)), encoding="utf-8")
+    return [str(picture), str(lines)]

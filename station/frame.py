@@ -52,6 +52,8 @@ class Frame:
     acquired_at: datetime | None = None
     saturation: float | None = None
     history: tuple[str, ...] = ()  # what was done to it, e.g. hashes of calibration maps
+    detector_type: str | None = None  # maker and model, where a file says so
+    detector_serial: str | None = None  # where `source` is a file name
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or 0 in self.pixels.shape:
@@ -64,6 +66,11 @@ class Frame:
         """(rows, columns)."""
         rows, columns = self.pixels.shape
         return rows, columns
+
+    @property
+    def serial(self) -> str:
+        """The detector's serial number; of a file that does not say it, the file's name."""
+        return self.detector_serial or self.source
 
     def with_pixels(self, pixels: Pixels, stage: Stage, *history: str) -> "Frame":
         """The same view with other pixels, one step further."""

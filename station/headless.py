@@ -7,13 +7,13 @@ from station.calibrate import calibrate
 from station.case import Job
 from station.controller import Controller, Snapshot
 from station.devices import Technique
-from station.exam import Exam, Side, WorklistItem, new_uid
+from station.exam import Exam, Exposure, Side, WorklistItem, new_uid
 from station.imaging.calibration import CalibrationRejected
 from station.operate import Operator, Progress, Stuck
 from station.pipeline import exposure_notes
 from station.result import Reason, Refused
 from station.states import State, Trigger
-from station.summary import exposure_json, reason_json, refusal, summary
+from station.summary import exposure_json, reason_json, refusal, summary, visit_json
 
 DONE, USAGE, REFUSED, FAULT, NETWORK = 0, 2, 3, 4, 5
 
@@ -169,11 +169,20 @@ def _report(controller: Controller, reviewed: Snapshot, done: Snapshot) -> Repor
         outcome.timings_ms,
         exposure_json(reviewed.exposures, outcome),
         objects,
+        _visit(controller, job.exam, reviewed.exposures[-1]),
     )
     protocol = controller.parts.setting.protocol
     notes = (*exposure_notes(reviewed.exposures[-1], outcome, protocol), *refused)
     json["reasons"] += [reason_json(reason) for reason in notes]
     return Report(json, REFUSED if refused or isinstance(outcome.result, Refused) else DONE)
+
+
+def _visit(controller: Controller, exam: Exam, exposure: Exposure) -> dict[str, Any]:
+    """The type is said as in the images, so that a later analysis of them says the same."""
+    equipment = controller.parts.setting.equipment
+    kind = f"{equipment.manufacturer} {equipment.model}".strip()
+    day = exposure.started_at.astimezone(exam.opened_at.tzinfo).date()
+    return visit_json(day, kind, _source(controller))
 
 
 def _stuck(controller: Controller, stuck: Stuck, side: Side | None) -> Report:

@@ -2,9 +2,9 @@
 
 A line is written whole and flushed as soon as its image is done, so a run that was killed leaves whole lines
 and at most one partial one, which `--resume` cuts off. JSON lines hold everything; the table of CSV and
-Parquet holds one row of fixed columns per image, so that files of different runs fit together. Parquet cannot
-grow line by line: its run is kept as JSON lines beside it (`results.parquet.jsonl`) and turned into the table
-at the end, in batches.
+Parquet holds one row of fixed columns per image, so that files of different runs fit together; the columns
+follow from the result's contract. Parquet cannot grow line by line: its run is kept as JSON lines beside it
+(`results.parquet.jsonl`) and turned into the table at the end, in batches.
 
 Memory: a resumed run keeps eight bytes per finished image (about 100 with the set that holds them).
 """
@@ -14,21 +14,20 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import is_dataclass, replace
+from enum import Enum
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+from station.result import DxrResult
+from station.summary import summary
 
 Report = Mapping[str, Any]
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
-_NUMBERS = ("bmd_g_cm2", "bmd_u95", "vpa_cm", "mci", "mci_u95", "t_mm", "t_u95", "w_mm", "w_u95", "porosity")
-_SCORES = ("t_score", "z_score")
-_NAMES = ("bmd_status", "reference", "algorithm")
-_OF_BONE = ("t_mm", "w_mm", "mci", "valid_fraction")
-_BONES = ("2", "3", "4")
-TEXTS = ("source", "status", "code", "side", "scale", "reasons", "message", *_NAMES)
-COLUMNS = (*TEXTS, *_NUMBERS, *_SCORES, *(f"mc{n}_{key}" for n in _BONES for key in _OF_BONE), "total_ms")
 _BATCH = 2000  # rows held at once while a Parquet file is written
 _CHUNK_BYTES = 1 << 16
 
@@ -88,20 +87,54 @@ class Results:
             yield from (cells[0] for cells in rows if cells)
 
 
+def only_result(path: Path) -> dict[str, Any]:
+    """The one result in a file of JSON, as `exam` and `analyse` print it."""
+    try:
+        found = [report for _, report in islice(_json_lines(path), 2)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsUnusable(f"{path}: cannot be read ({error})") from error
+    if len(found) != 1:
+        count = "several results" if found else "no result"
+        raise ResultsUnusable(f"{path}: holds {count}; give a file with the JSON of one image")
+    return found[0]
+
+
 def row(report: Report) -> dict[str, Any]:
     """The table's row of one report; what was not measured is None."""
-    dxr: Mapping[str, Any] = report["dxr"] or {}
-    bones: Mapping[str, Any] = dxr.get("bones", {})
+    found = _cells(report)
+    return {name: found.get(name) for name in COLUMNS}
+
+
+def _cells(report: Report) -> dict[str, Any]:
+    """What a report holds, flat: whatever the contract has is a column, but for points and pictures."""
     reasons = report["reasons"]
     refused = report["status"] != "measured"
-    cells: dict[str, Any] = {key: report[key] for key in ("status", "code", "side", "scale")}
-    cells["source"] = _plain(report["source"])
+    dxr = dict(report["dxr"] or {})
+    bones: Mapping[str, Any] = dxr.pop("bones", {})
+    cells: dict[str, Any] = {"source": _plain(report["source"])}
+    cells |= {key: report[key] for key in ("status", "code", "side", "scale")}
     cells["reasons"] = " ".join(reason["id"] for reason in reasons)
     cells["message"] = _plain("; ".join(reason["message"] for reason in reasons)) if refused else None
-    cells |= {key: dxr.get(key) for key in (*_NUMBERS, *_SCORES, *_NAMES)}
-    cells |= {f"mc{n}_{key}": bones.get(n, {}).get(key) for n in _BONES for key in _OF_BONE}
-    cells["total_ms"] = report["timings_ms"].get("total")
-    return {name: cells[name] for name in COLUMNS}
+    cells |= dict(_flat(report.get("visit") or {})) | dict(_flat(dxr))
+    for number, bone in bones.items():
+        cells |= dict(_flat(bone, f"mc{number}_"))
+    return cells | {"total_ms": report["timings_ms"].get("total")}
+
+
+def _flat(entry: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and scalars; what has a varying number of parts becomes one cell of JSON, or of sentences."""
+    for key, value in entry.items():
+        name = prefix + key
+        if isinstance(value, Mapping):
+            yield from _flat(cast("Mapping[str, Any]", value), name + "_")
+        elif key.endswith("_px"):
+            continue
+        elif isinstance(value, list):
+            parts = cast("list[Any]", value)
+            words = all(isinstance(part, str) for part in parts) and parts
+            yield name, "; ".join(parts) if words else json.dumps(parts) if parts else None
+        else:
+            yield name, _plain(value) if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:
@@ -154,7 +187,8 @@ def _parquet_writer() -> Callable[[Path, Iterator[dict[str, Any]]], None]:
         raise ResultsUnusable(
             "Parquet needs pyarrow: pip install 'dxr-station[table]', or write .csv or .jsonl"
         ) from error
-    schema = pa.schema([(name, pa.string() if name in TEXTS else pa.float64()) for name in COLUMNS])
+    kinds = {bool: pa.bool_(), float: pa.float64()}
+    schema = pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in _COLUMNS.items()])
 
     def write(path: Path, rows: Iterator[dict[str, Any]]) -> None:
         aside = path.with_name(path.name + ".part")
@@ -170,3 +204,33 @@ def _valid_text(cells: dict[str, Any]) -> dict[str, Any]:
     """File names may hold bytes that are no text; Parquet holds text only."""
     text = cells["source"].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return cells | {"source": text}
+
+
+def _example(kind: Any) -> Any:
+    """A value of a type of the contract in which nothing is missing."""
+    parts = [part for part in get_args(kind) if part is not NoneType]
+    origin = get_origin(kind)
+    if origin is Literal:
+        return parts[0]
+    if origin is tuple:
+        return tuple(_example(part) for part in parts if part is not Ellipsis)
+    if parts:  # a union
+        return _example(parts[0])
+    if is_dataclass(kind):
+        filled = {name: _example(hint) for name, hint in get_type_hints(kind).items()}
+        return cast("type[Any]", kind)(**filled)
+    return next(iter(kind)) if issubclass(kind, Enum) else kind()
+
+
+def _columns() -> dict[str, type]:
+    """The table's columns and their types: those of a result in which nothing is missing."""
+    result: DxrResult = _example(DxrResult)
+    bones = tuple(replace(result.bones[0], number=number) for number in (2, 3, 4))
+    visit = {"taken": "", "detector_type": "", "detector_serial": ""}
+    report = summary(replace(result, bones=bones), "", None, None, {"total": 0.0}, visit=visit)
+    texts = {"code": "", "message": ""}
+    return {name: type(value) for name, value in (_cells(report) | texts).items()}
+
+
+_COLUMNS = _columns()
+COLUMNS = tuple(_COLUMNS)

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from station.exam import Exposure, Side
-from station.imaging.exposure_index import ExposureIndex
-from station.pipeline import Outcome
 from station.protocols import Code
 from station.result import Bone, DxrResult, Measurement, Reason, Refused, Strength, Triage
+
+if TYPE_CHECKING:  # an analysis of existing images needs nothing of the pipeline
+    from station.pipeline import Outcome
 
 
 def summary(  # noqa: PLR0913  the contract's own top level
@@ -19,6 +21,7 @@ def summary(  # noqa: PLR0913  the contract's own top level
     timings_ms: Mapping[str, float],
     exposure: Mapping[str, Any] | None = None,
     objects: Iterable[str] = (),
+    visit: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One exam or one analysed image."""
     measured = isinstance(result, DxrResult)
@@ -34,6 +37,16 @@ def summary(  # noqa: PLR0913  the contract's own top level
         "exposure": exposure,
         "timings_ms": {name: round(value, 1) for name, value in timings_ms.items()},
         "objects": list(objects),
+        "visit": visit,
+    }
+
+
+def visit_json(taken: date | None, detector_type: str | None, detector_serial: str | None) -> dict[str, Any]:
+    """When and with what the image was made: what a later result needs to be compared with this one."""
+    return {
+        "taken": taken.isoformat() if taken else None,
+        "detector_type": detector_type,
+        "detector_serial": detector_serial,
     }
 
 
@@ -54,7 +67,7 @@ def reason_json(reason: Reason) -> dict[str, Any]:
     return entry
 
 
-def exposure_json(exposures: Iterable[Exposure], outcome: Outcome | None) -> dict[str, Any] | None:
+def exposure_json(exposures: Iterable[Exposure], outcome: "Outcome | None") -> dict[str, Any] | None:
     """Delivered technique, dose and exposure index of the newest exposure, and how many there were."""
     every = list(exposures)
     if not every:
@@ -86,7 +99,7 @@ def exposure_json(exposures: Iterable[Exposure], outcome: Outcome | None) -> dic
             "mas": delivered.mas,
             "end": str(delivered.end),
         }
-    if outcome and isinstance(outcome.exposure_index, ExposureIndex):
+    if outcome and not isinstance(outcome.exposure_index, Reason):
         index = outcome.exposure_index
         entry |= {"ei": round(index.ei, 1), "ei_target": index.target, "di": round(index.di, 2)}
     return entry

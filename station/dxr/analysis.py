@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import Axis, Walls, find_axis, find_walls
+from station.dxr.edges import Axis, find_axis, find_walls
 from station.dxr.localise import Located, locate
 from station.dxr.metacarpals import find_shafts, settle_bases
 from station.dxr.quality import (
@@ -32,7 +32,6 @@ from station.dxr.quality import (
 )
 from station.dxr.radiogrammetry import (
     RELATIVE_ROI,
-    Profile,
     density,
     measure,
     volume_per_area,
@@ -48,6 +47,7 @@ from station.dxr.strength import (
     strength,
     strength_of_ratio,
 )
+from station.dxr.trace import Trace, Traced
 from station.exam import Sex, Side
 from station.frame import Frame, Signal
 from station.protocols import Analysis, Constant, Protocol, Reference
@@ -55,8 +55,7 @@ from station.result import Bone, DxrResult, Measurement, Reason, Refused
 
 ALGORITHM = "dxr-open@2"
 
-_Number = Literal[2, 3, 4]
-_MEASURED: tuple[_Number, ...] = (2, 3, 4)
+_MEASURED: tuple[Literal[2, 3, 4], ...] = (2, 3, 4)
 _MIN_BONES = 2  # own choice
 _EXPECTED_WIDTH = 0.2  # of the palm radius (derived from real hands)
 _FOREIGN_SCALE_U95 = 0.015  # relative: 15 to 30 mm above a panel at 0.9 to 1.3 m (derived)
@@ -89,12 +88,44 @@ def analyse(
         Means over metacarpals 2-4, or over two of them with the note `bones-incomplete`; never a number
         from a bone that failed a gate.
     """
-    limits = protocol.analysis
-    found = frame_reason(frame, limits.pixel_limit_mm) or _find(frame)
+    return traced(frame, patient_age, sex, protocol, reference, side)[0]
+
+
+def traced(
+    frame: Frame,
+    patient_age: float | None,
+    sex: Sex | None,
+    protocol: Protocol,
+    reference: Reference,
+    side: Side | None = None,
+) -> tuple[DxrResult | Refused, Trace]:
+    """The same as `analyse`, with what it saw on the way: for a picture that says why."""
+    strange = frame_reason(frame, protocol.analysis.pixel_limit_mm)
+    if strange is not None:
+        return Refused((strange,), side), Trace()
+    found, trace = _find(frame)
     if isinstance(found, Reason):
-        return Refused((found,), side)
+        return Refused((found,), side), trace
+    trace = replace(trace, bones=_bones(frame, found, protocol.analysis, _Scale.of(frame, protocol)))
+    result = _answer(frame, found, trace.bones, protocol, reference, side)
+    if isinstance(result, DxrResult):
+        result = _scored(result, patient_age, sex, protocol.analysis, reference)
+    return result, trace
+
+
+def _answer(
+    frame: Frame,
+    found: "_Found",
+    seen: tuple[Traced, ...],
+    protocol: Protocol,
+    reference: Reference,
+    side: Side | None,
+) -> DxrResult | Refused:
+    """The result of the bones that passed their gates, without scores."""
+    limits = protocol.analysis
     scale = _Scale.of(frame, protocol)
-    bones, failed = _bones(frame, found, limits, scale)
+    bones = [bone for bone in seen if bone.reason is None]
+    failed = [bone.reason for bone in seen if bone.reason is not None]
     if len(bones) < _MIN_BONES:
         return Refused(tuple(failed), side or found.side)
     conflict = together_reason({b.number: b.walls for b in bones}, {b.number: b.profile for b in bones})
@@ -106,9 +137,8 @@ def analyse(
     if failed:
         notes += [_incomplete(bones), *failed]
     known = tuple(note for note in notes if note is not None)
-    constant = limits.constant_for(frame.source)
-    result = replace(_result(bones, scale, limits, constant, side or found.side, reference), notes=known)
-    return _scored(result, patient_age, sex, limits, reference)
+    constant = limits.constant_for(frame.serial)
+    return replace(_result(bones, scale, limits, constant, side or found.side, reference), notes=known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +150,17 @@ class _Found:
     axes: dict[int, Axis]
 
 
-def _find(frame: Frame) -> _Found | Reason:
+def _find(frame: Frame) -> tuple[_Found | Reason, Trace]:
     located = locate(frame)
     if isinstance(located, Reason):
-        return located
+        return located, Trace()
     shafts = find_shafts(located)
     if isinstance(shafts, Reason):
-        return shafts
+        return shafts, Trace(located)
     expected_px = _EXPECTED_WIDTH * located.hand.palm_radius_px * located.scale
     ends = {n: (np.asarray(shafts[n].base_px), np.asarray(shafts[n].head_px)) for n in _MEASURED}
     axes = settle_bases({n: find_axis(frame, *ends[n], expected_px) for n in _MEASURED})
-    return cut_reason(located, axes) or _Found(located, located.side, axes)
+    return cut_reason(located, axes) or _Found(located, located.side, axes), Trace(located, axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +195,8 @@ class _Scale:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A bone that passed its gates."""
-
-    number: _Number
-    walls: Walls
-    profile: Profile
-
-
-def _bones(
-    frame: Frame, found: _Found, limits: Analysis, scale: _Scale
-) -> tuple[list[_Measured], list[Reason]]:
-    bones: list[_Measured] = []
-    failed: list[Reason] = []
+def _bones(frame: Frame, found: _Found, limits: Analysis, scale: _Scale) -> tuple[Traced, ...]:
+    bones: list[Traced] = []
     for number in _MEASURED:
         walls = find_walls(frame, found.axes[number])
         if scale.mm_per_px is None or limits.roi_mode == "scaled":
@@ -188,14 +206,11 @@ def _bones(
         profile = measure(walls, number, roi_px, limits.roi_margin_fraction, scale.blur_px)
         reason = exposure_reason(walls, profile)
         reason = reason or bone_reason(walls, profile, scale.mm_per_px, limits.min_valid_fraction)
-        if reason is None:
-            bones.append(_Measured(number, walls, profile))
-        else:
-            failed.append(reason)
-    return bones, failed
+        bones.append(Traced(number, walls, profile, reason))
+    return tuple(bones)
 
 
-def _incomplete(bones: list[_Measured]) -> Reason:
+def _incomplete(bones: list[Traced]) -> Reason:
     names = " and ".join(str(bone.number) for bone in bones)
     message = f"only metacarpals {names} could be measured; the means are of these"
     remedy = "Compare only with results of the same bones."
@@ -204,9 +219,9 @@ def _incomplete(bones: list[_Measured]) -> Reason:
 
 def _calibration_note(frame: Frame, limits: Analysis) -> Reason | None:
     site = limits.site_calibration
-    if site is None or frame.source in site.detector_serials:
+    if site is None or frame.serial in site.detector_serials:
         return None
-    message = f"the site's density constant is not of detector {frame.source}: the general one was used"
+    message = f"the site's density constant is not of detector {frame.serial}: the general one was used"
     remedy = "Calibrate this detector, or use an image of a calibrated one."
     return Reason("site-calibration-not-used", message, remedy)
 
@@ -226,7 +241,7 @@ def _side_note(given: Side | None, seen: Side) -> Reason | None:
 
 
 def _result(
-    bones: list[_Measured],
+    bones: list[Traced],
     scale: _Scale,
     limits: Analysis,
     constant: Constant,
@@ -295,7 +310,7 @@ def _scored(
     )
 
 
-def _bone(measured: _Measured, scale: _Scale, shape: ShapeFactors) -> Bone:
+def _bone(measured: Traced, scale: _Scale, shape: ShapeFactors) -> Bone:
     profile, strip = measured.profile, measured.walls.strip
     half = profile.w_px / 2
     start, end = profile.roi_px

@@ -25,10 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from station.dxr.localise import attenuation
+from station.dxr.paths import follow
 from station.frame import Frame, Signal
 
 Floats = npt.NDArray[np.float64]
 Image = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 Pair = tuple[Floats, Floats]  # negative side, positive side
 
 ACROSS_STEP_PX = 0.5
@@ -48,17 +50,13 @@ _STRIP_WIDTHS = 1.3  # half width of the strip, in bone widths
 _COARSE_ALIGN = 0.12  # sigma of the coarse slopes, of the width
 _COARSE_OUTER = 0.08
 _COARSE_INNER = 0.04
-_PLACING_STEPS = 3  # how far, in steps across, the fine slope may move an edge
-_FORBIDDEN = -10.0
 _ALIGN_REACH = 0.75  # of the expected width
 _ALIGN_LOSS = 0.5
 _ALIGN_FRACTIONS = np.linspace(0.3, 0.75, 19)
 _WIDTHS = np.linspace(0.55, 1.7, 24)  # of the expected width, tried while aligning
 _OUTER_BAND = (0.65, 1.4)  # of the half width: inside a neighbour's canal at mid shaft
 _FLARE = 0.9  # the band's outer limit opens by that much from mid shaft to either end
-_STEEP_ENOUGH = 1.6  # a steeper edge than that, in units of the median one, is no better
 _INNER_BAND = (0.05, 0.485)  # of the width, from the outer edge; below 0.48 W
-_BEND = 0.6  # loss per squared step of half a pixel between neighbouring profiles, in gradient units
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +146,12 @@ def find_axis(frame: Frame, base_px: Floats, head_px: Floats, expected_width_px:
 def find_walls(frame: Frame, axis: Axis) -> Walls:
     """Follow the four edges of a shaft along its axis."""
     strip = _strip(frame, axis.base_px, axis.head_px, _STRIP_WIDTHS * axis.width_px)
-    outer, slopes = _outer_edges(strip, axis.width_px)
-    inner, inner_slopes = _inner_edges(strip, outer)
-    return Walls(strip, outer, inner, inner_slopes, slopes, _extent(strip, outer), _slope_noise(strip, outer))
+    steep = _gradient(strip, OUTER_AVERAGE_PX, GRADIENT_SIGMA_PX)
+    outer, slopes = _outer_edges(strip, axis.width_px, steep)
+    steep_inside = _gradient(strip, INNER_AVERAGE_PX, GRADIENT_SIGMA_PX)
+    inner, inner_slopes = _inner_edges(strip, outer, steep_inside)
+    extent, noise = _extent(steep, outer), _slope_noise(steep_inside, outer)
+    return Walls(strip, outer, inner, inner_slopes, slopes, extent, noise)
 
 
 def _strip(
@@ -164,15 +165,18 @@ def _strip(
     fine = s[0] + np.arange(_ROWS_AVERAGED * len(s)) - (_ROWS_AVERAGED - 1) / 2
     count = int(half_width_px / ACROSS_STEP_PX)
     x = ACROSS_STEP_PX * np.arange(-count, count + 1)
-    where = (base_px + fine[:, None, None] * along + x[None, :, None] * across).astype(np.float32)
-    low = np.floor(where.reshape(-1, 2).min(axis=0)).astype(int) - 3
-    high = np.ceil(where.reshape(-1, 2).max(axis=0)).astype(int) + 4
+    middle = base_px + fine[:, None] * along
+    where = [(middle[:, i, None] + x * across[i]).astype(np.float32) for i in (0, 1)]
+    corners = np.array([axis[[0, 0, -1, -1], [0, -1, 0, -1]] for axis in where])
+    low = np.floor(corners.min(axis=1)).astype(int) - 3
+    high = np.ceil(corners.max(axis=1)).astype(int) + 4
     low, high = np.clip(low, 0, np.array(frame.shape) - 1), np.clip(high, 1, frame.shape)
     crop = frame.pixels[low[0] : max(high[0], low[0] + 1), low[1] : max(high[1], low[1] + 1)]
-    where -= low.astype(np.float32)
-    source, rows, columns = crop.astype(np.float32), where[..., 0], where[..., 1]
+    rows, columns = (axis - np.float32(start) for axis, start in zip(where, low, strict=True))
+    source = crop.astype(np.float32)
     sampled = cv2.remap(source, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    raw = np.asarray(sampled, np.float32).reshape(len(s), _ROWS_AVERAGED, -1).mean(axis=1)
+    thirds = [np.asarray(sampled[i::_ROWS_AVERAGED], np.float32) for i in range(_ROWS_AVERAGED)]
+    raw = sum(thirds[1:], thirds[0]) / np.float32(_ROWS_AVERAGED)
     return Strip(
         attenuation(raw, frame.signal),
         raw,
@@ -233,74 +237,26 @@ def _align(strip: Strip, expected_width_px: float) -> tuple[Floats, float]:
     return best
 
 
-def _outer_edges(strip: Strip, width_px: float) -> tuple[Pair, Pair]:
-    fine = _gradient(strip, OUTER_AVERAGE_PX, GRADIENT_SIGMA_PX)
+def _outer_edges(strip: Strip, width_px: float, fine: Image | None = None) -> tuple[Pair, Pair]:
+    fine = _gradient(strip, OUTER_AVERAGE_PX, GRADIENT_SIGMA_PX) if fine is None else fine
     coarse = _gradient(strip, OUTER_AVERAGE_PX, _COARSE_OUTER * width_px)
     x = strip.across_px
     from_middle = np.abs(strip.along_px / strip.length_px - 0.5)[:, None]
     near, far = (band * width_px / 2 for band in _OUTER_BAND)
     far = far + _FLARE * np.maximum(from_middle - 0.2, 0) / 0.3 * width_px / 2
-    found = []
-    for side in (-1.0, 1.0):
-        allowed = (side * x >= near) & (side * x <= far)
-        found.append(_follow(-side * coarse, -side * fine, allowed, x))
-    return (found[0][0], found[1][0]), (found[0][1], found[1][1])
+    allowed = [(side * x >= near) & (side * x <= far) for side in (-1.0, 1.0)]
+    return follow(coarse, fine, (1.0, -1.0), allowed, x)
 
 
-def _inner_edges(strip: Strip, outer: Pair) -> tuple[Pair, Pair]:
+def _inner_edges(strip: Strip, outer: Pair, fine: Image) -> tuple[Pair, Pair]:
     width = outer[1] - outer[0]
-    fine = _gradient(strip, INNER_AVERAGE_PX, GRADIENT_SIGMA_PX)
     coarse = _gradient(strip, INNER_AVERAGE_PX, _COARSE_INNER * float(np.median(width)))
     x = strip.across_px
-    found = []
+    allowed: list[Bools] = []
     for side, edge in zip((-1.0, 1.0), outer, strict=True):
         depth = (side * (edge[:, None] - x)) / width[:, None]  # fraction of the width below the surface
-        allowed = (depth >= _INNER_BAND[0]) & (depth <= _INNER_BAND[1])
-        found.append(_follow(side * coarse, side * fine, allowed, x))
-    return (found[0][0], found[1][0]), (found[0][1], found[1][1])
-
-
-def _follow(coarse: Image, fine: Image, allowed: npt.NDArray[np.bool_], x: Floats) -> Pair:
-    """Position and steepness of an edge: the coarse slope finds it, the fine slope places it."""
-    worth = np.minimum(_in_units(coarse, allowed) + _in_units(fine, allowed), 2 * _STEEP_ENOUGH)
-    path = _smooth_path(np.where(allowed, worth, _FORBIDDEN))
-    rows = np.arange(len(path))
-    near = path[:, None] + np.arange(-_PLACING_STEPS, _PLACING_STEPS + 1)
-    near = np.clip(near, 1, len(x) - 2)
-    peak = near[rows, fine[rows[:, None], near].argmax(axis=1)]
-    low, mid, high = (fine[rows, peak + step].astype(np.float64) for step in (-1, 0, 1))
-    curvature = low - 2 * mid + high
-    peaked = (curvature < 0) & (mid >= low) & (mid >= high)
-    shift = np.where(peaked, 0.5 * (low - high) / np.where(peaked, curvature, 1.0), 0.0)
-    return x[peak] + shift * ACROSS_STEP_PX, mid
-
-
-def _in_units(slope: Image, allowed: npt.NDArray[np.bool_]) -> Floats:
-    steepest = np.where(allowed, slope, 0.0).max(axis=1)
-    return slope.astype(np.float64) / max(float(np.median(steepest)), 1e-9)
-
-
-def _smooth_path(worth: Floats) -> npt.NDArray[np.int64]:
-    """The path of greatest total worth from the first row to the last (dynamic programming)."""
-    moves = np.arange(-2, 3)
-    loss = (_BEND * (moves * ACROSS_STEP_PX) ** 2)[:, None]
-    columns = np.arange(worth.shape[1])
-    back = np.empty(worth.shape, np.int64)
-    padded = np.full(worth.shape[1] + 4, -np.inf)
-    shifted = np.lib.stride_tricks.sliding_window_view(padded, worth.shape[1])  # a view: follows `padded`
-    options = np.empty(shifted.shape)
-    total = padded[2:-2]
-    total[:] = worth[0]
-    for row in range(1, len(worth)):
-        np.subtract(shifted, loss, out=options)
-        choice = options.argmax(axis=0)
-        back[row] = columns + moves[choice]
-        np.add(options[choice, columns], worth[row], out=total)
-    path = np.empty(len(worth), np.int64)
-    path[-1] = int(total.argmax())
-    for row in range(len(worth) - 1, 0, -1):
-        path[row - 1] = back[row, path[row]]
-    return path
+        allowed.append((depth >= _INNER_BAND[0]) & (depth <= _INNER_BAND[1]))
+    return follow(coarse, fine, (-1.0, 1.0), allowed, x)
 
 
 def _refit(strip: Strip, outer: Pair) -> Axis:
@@ -314,9 +270,8 @@ def _refit(strip: Strip, outer: Pair) -> Axis:
     return Axis(base, head, float(np.median((outer[1] - outer[0])[shaft])))
 
 
-def _extent(strip: Strip, outer: Pair) -> Floats:
+def _extent(fine: Image, outer: Pair) -> Floats:
     """How far the periosteal slope extends across: the geometric rise of a tube plus all blur."""
-    fine = _gradient(strip, OUTER_AVERAGE_PX, GRADIENT_SIGMA_PX)
     rows = np.arange(len(fine))[:, None]
     steps = np.arange(round(_EXTENT_REACH_PX / ACROSS_STEP_PX))
     total = np.zeros(len(fine))
@@ -348,9 +303,8 @@ def _head_joint(strip: Strip, head_px: Floats) -> Floats:
     return strip.to_frame_px(s[at] * strip.length_px, 0.0)
 
 
-def _slope_noise(strip: Strip, outer: Pair) -> float:
+def _slope_noise(gradient: Image, outer: Pair) -> float:
     """Spread of the averaged slope along the bone's own middle line, beyond its slow changes."""
-    gradient = _gradient(strip, INNER_AVERAGE_PX, GRADIENT_SIGMA_PX)
     centre = np.rint((outer[0] + outer[1]) / 2 / ACROSS_STEP_PX + (gradient.shape[1] - 1) / 2).astype(int)
     line = gradient[np.arange(len(centre)), np.clip(centre, 0, gradient.shape[1] - 1)]
     differences = np.diff(line[::4])

@@ -86,10 +86,12 @@ def find_hand(mask: Mask) -> Hand | Reason:
         return largest
     solid, depth = _solid(largest)
     outline = _outline(solid)
-    palm, radius, fingers = max(
-        ((centre, r, _loose_fingers(solid, depth, centre, r)) for centre, r in _palm_candidates(depth)),
-        key=lambda candidate: (min(len(candidate[2]), 5), candidate[1]),
-    )
+    candidates: list[tuple[Points, float, list[Finger]]] = []
+    for centre, r in _palm_candidates(depth):
+        candidates.append((centre, r, _loose_fingers(solid, depth, centre, r)))
+        if len(candidates[-1][2]) >= 5:
+            break  # the deepest come first
+    palm, radius, fingers = max(candidates, key=lambda candidate: (min(len(candidate[2]), 5), candidate[1]))
     if 0 < len(fingers) < 5:
         fingers += _joined_fingers(outline, palm, radius, fingers)
     if not 2 <= len(fingers) <= 6:
@@ -171,10 +173,13 @@ def _loose_fingers(solid: Mask, depth: npt.NDArray[np.float32], palm: Points, ra
     count, labels, stats, _ = cv2.connectedComponentsWithStats(loose, connectivity=4)
     fingers: list[Finger] = []
     for label in range(1, count):
-        if stats[label, cv2.CC_STAT_AREA] < 0.1 * radius * radius:
+        column, row, width, height, area = stats[label]
+        if area < 0.1 * radius * radius:
             continue
-        points = np.argwhere(labels == label).astype(np.float64)
-        at_body = near_body[points[:, 0].astype(int), points[:, 1].astype(int)]
+        box = labels[row : row + height, column : column + width]
+        places = np.argwhere(box == label) + np.array([row, column])
+        points = places.astype(np.float64)
+        at_body = near_body[places[:, 0], places[:, 1]]
         if not at_body.any():
             continue
         base = points[at_body].mean(axis=0)
@@ -192,8 +197,6 @@ def _loose_fingers(solid: Mask, depth: npt.NDArray[np.float32], palm: Points, ra
 
 def _joined_fingers(outline: Points, palm: Points, radius: float, loose: list[Finger]) -> list[Finger]:
     """Fingers that touch their neighbours: outline peaks between the notches of their tips."""
-    from scipy.signal import find_peaks  # here: 0.8 s at import, and most hands are spread
-
     tips = np.array([f.tip_px for f in loose])
     up = _unit((tips - np.array([f.base_px for f in loose])).sum(axis=0))
     from_palm = outline - palm
@@ -201,7 +204,7 @@ def _joined_fingers(outline: Points, palm: Points, radius: float, loose: list[Fi
     start = int(np.argmin(from_palm @ up))
     from_palm = np.roll(from_palm, -start, axis=0)
     reach = np.hypot(*from_palm.T) / radius
-    peaks, _ = find_peaks(reach, prominence=_NOTCH_DEPTH, height=1.35)
+    peaks = _peaks(reach, least=1.35, prominence=_NOTCH_DEPTH)
     peaks = peaks[np.abs(_angle_from(up, from_palm[peaks])) < 80]
     found: list[Finger] = []
     for peak in from_palm[peaks]:
@@ -209,6 +212,27 @@ def _joined_fingers(outline: Points, palm: Points, radius: float, loose: list[Fi
             base = peak - _BASE_OF_TIP * float(peak @ up) * up
             found.append(Finger(_pair(palm + peak), _pair(palm + base)))
     return found
+
+
+def _peaks(values: Points, least: float, prominence: float) -> npt.NDArray[np.int64]:
+    """Local maxima that stand out from the higher of the dips to either side; a plateau counts at its middle.
+
+    The same as `scipy.signal.find_peaks`, whose import alone takes as long as three analyses.
+    """
+    starts = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)  # of runs of equal values
+    ends = np.append(starts[1:], len(values)) - 1
+    runs = values[starts]
+    tops = np.flatnonzero((runs[1:-1] > runs[:-2]) & (runs[1:-1] > runs[2:])) + 1
+    found: list[int] = []
+    for top in tops[runs[tops] >= least]:
+        higher = np.flatnonzero(runs > runs[top])
+        at = int(np.searchsorted(higher, top))
+        first = int(higher[at - 1]) + 1 if at > 0 else 0
+        last = int(higher[at]) if at < len(higher) else len(runs)
+        dip = max(float(runs[first : top + 1].min()), float(runs[top:last].min()))
+        if runs[top] - dip >= prominence:
+            found.append(int(starts[top] + ends[top]) // 2)
+    return np.array(found, np.int64)
 
 
 @dataclass(frozen=True, slots=True)

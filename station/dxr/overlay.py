@@ -1,49 +1,53 @@
 """The picture that says why: what the analysis saw, drawn onto the radiograph, and the same as data.
 
 Assumes
-    The frame that was analysed and the result of that analysis.
+    The frame that was analysed, the result, and the trace of that analysis.
 Tolerates
     Refusals at any stage: what was found up to there is drawn, with the reasons below the picture.
 Method
-    The search is repeated with the functions of the analysis, which gives the same axes and edges again; the
-    regions come from the result. Nothing here changes or adds a number.
+    Nothing is searched again. In the region the silhouettes are drawn as far apart as the reported width and
+    walls say, about the smoothed outer edges; elsewhere the path of the steepest slope that was followed.
 Meaning
     Outlines are polylines in frame pixels (row, column), ready for a presentation state. In the picture:
-    hand grey, axis blue, periosteal edge green, endosteal edge orange, region yellow, narrowest place red.
+    hand grey, axis blue, periosteal edge green, endosteal edge orange, followed path thin and darker, region
+    yellow, narrowest place red; the region of a bone that failed a gate is red and names the gate.
 Known failures
-    If the analysis places its edges by other means than `edges.find_walls`, these are not its edges.
+    The middle between both silhouettes is that of the followed edges: a fit that moved one edge alone is
+    drawn shifted by half of that.
 """
 
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import Axis, Walls, find_axis, find_walls
-from station.dxr.localise import Located, attenuation, locate
-from station.dxr.metacarpals import find_shafts, settle_bases
+from station.dxr.localise import attenuation
+from station.dxr.trace import Trace, Traced
 from station.frame import Frame
-from station.result import Bone, DxrResult, Measurement, Reason, Refused
+from station.result import DxrResult, Measurement, Reason, Refused
 
 Points = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
-Kind = Literal["hand", "axis", "periosteal", "endosteal", "region", "narrowest"]
+Bools = npt.NDArray[np.bool_]
+Kind = Literal["hand", "axis", "path", "periosteal", "endosteal", "region", "narrowest", "failed"]
 
-_EXPECTED_WIDTH = 0.2  # of the palm radius, as in the analysis
-_MEASURED = (2, 3, 4)
 # Blue, green, red
 _COLOURS: dict[Kind, tuple[int, int, int]] = {
     "hand": (120, 120, 120),
     "axis": (255, 160, 60),
+    "path": (70, 130, 110),
     "periosteal": (80, 230, 80),
     "endosteal": (40, 150, 255),
     "region": (60, 230, 255),
     "narrowest": (60, 60, 255),
+    "failed": (60, 60, 255),
 }
+_SMOOTH_DEGREE = 3  # of the outer edges along the region, as in the fit
+_KEPT = 0.75  # of the rows, the nearest to the first smooth edge
 _LONGER_SIDE_PX = 1600  # of the picture
 _LEAST_WIDTH_PX = 900  # so that the text can be read
 _MAX_ENLARGEMENT = 4.0
@@ -62,46 +66,66 @@ class Outline:
     points_px: Points  # (n, 2) row, column of the frame
 
 
-def outlines(frame: Frame, result: DxrResult | Refused) -> tuple[Outline, ...]:
-    """What the analysis saw in this frame, as far as it came."""
-    located = locate(frame)
-    if isinstance(located, Reason):
-        return ()
-    hand = located.to_frame_px(located.hand.outline_px)
-    found = [Outline("hand", "hand", np.vstack((hand, hand[:1])))]
-    bones = {bone.number: bone for bone in result.bones} if isinstance(result, DxrResult) else {}
-    for number, axis in _axes(frame, located).items():
-        found += _bone_outlines(number, axis, find_walls(frame, axis), bones.get(number))
+def outlines(trace: Trace) -> tuple[Outline, ...]:
+    """What the analysis saw, as far as it came."""
+    found: list[Outline] = []
+    if trace.located is not None:
+        hand = trace.located.to_frame_px(trace.located.hand.outline_px)
+        found.append(Outline("hand", "hand", np.vstack((hand, hand[:1]))))
+    for number, axis in trace.axes.items():
+        found.append(Outline(f"metacarpal {number} axis", "axis", np.array([axis.base_px, axis.head_px])))
+    for bone in trace.bones:
+        found += (outline for outline in _bone_outlines(bone) if len(outline.points_px) > 1)
     return tuple(found)
 
 
-def _axes(frame: Frame, located: Located) -> dict[int, Axis]:
-    shafts = find_shafts(located)
-    if isinstance(shafts, Reason):
-        return {}
-    expected_px = _EXPECTED_WIDTH * located.hand.palm_radius_px * located.scale
-    ends = {n: (np.asarray(shafts[n].base_px), np.asarray(shafts[n].head_px)) for n in _MEASURED}
-    return settle_bases({n: find_axis(frame, *ends[n], expected_px) for n in _MEASURED})
+def outlines_json(found: Sequence[Outline]) -> list[dict[str, Any]]:
+    """The outlines as JSON types, to a hundredth of a pixel."""
+    return [{"label": o.label, "kind": o.kind, "points_px": np.round(o.points_px, 2).tolist()} for o in found]
 
 
-def _bone_outlines(number: int, axis: Axis, walls: Walls, bone: Bone | None) -> Iterator[Outline]:
-    name, strip = f"metacarpal {number}", walls.strip
-    yield Outline(f"{name} axis", "axis", np.array([axis.base_px, axis.head_px]))
-    kinds: tuple[tuple[Kind, tuple[Points, Points]], ...] = (
-        ("periosteal", walls.outer),
-        ("endosteal", walls.inner),
-    )
-    for kind, sides in kinds:
-        for side in sides:
-            yield Outline(f"{name} {kind}", kind, strip.to_frame_px(strip.along_px, side))
-    if bone is None:
-        return
-    corners = np.array(bone.roi_px)
-    yield Outline(f"{name} region", "region", np.vstack((corners, corners[:1])))
-    # the region is centred on the narrowest place
-    centre = float((corners.mean(axis=0) - strip.origin_px) @ strip.along)
-    ends = [float(np.interp(centre, strip.along_px, side)) for side in walls.outer]
-    yield Outline(f"{name} narrowest", "narrowest", strip.to_frame_px([centre, centre], ends))
+def _bone_outlines(bone: Traced) -> Iterator[Outline]:
+    name, walls, strip = f"metacarpal {bone.number}", bone.walls, bone.walls.strip
+    s = strip.along_px
+    start, end = bone.profile.roi_px
+    for surface, sides in (("periosteal", walls.outer), ("endosteal", walls.inner)):
+        for edge in sides:
+            for part, rows in (("below", s <= start), ("above", s >= end)):
+                yield Outline(f"{name} {surface} path {part}", "path", strip.to_frame_px(s[rows], edge[rows]))
+    inside = (s >= start) & (s <= end)
+    if inside.any():
+        at = np.concatenate(([start], s[inside], [end]))
+        edges = _silhouettes(bone, inside, at)
+        kinds: tuple[Kind, ...] = ("periosteal", "endosteal", "endosteal", "periosteal")
+        for kind, edge in zip(kinds, edges, strict=True):
+            yield Outline(f"{name} {kind}", kind, strip.to_frame_px(at, edge))
+        centre = bone.profile.narrowest_px
+        ends = [float(np.interp(centre, at, edge)) for edge in (edges[0], edges[3])]
+        yield Outline(f"{name} narrowest", "narrowest", strip.to_frame_px([centre, centre], ends))
+    half = bone.profile.w_px / 2
+    corners = strip.to_frame_px([start, start, end, end, start], [-half, half, half, -half, -half])
+    if bone.reason is None:
+        yield Outline(f"{name} region", "region", corners)
+    else:
+        yield Outline(f"{name} {bone.reason.id}", "failed", corners)
+
+
+def _silhouettes(bone: Traced, inside: Bools, at_px: Points) -> tuple[Points, Points, Points, Points]:
+    """Offsets of the four edges: as wide and thick as measured, shaped like the smoothed outer edges."""
+    s, profile = bone.walls.strip.along_px[inside], bone.profile
+    low, high = (_smooth(s, edge[inside], at_px) for edge in bone.walls.outer)
+    wider = (profile.w_px - float((high - low).mean())) / 2
+    low, high = low - wider, high + wider
+    return low, low + profile.walls_px[0], high - profile.walls_px[1], high
+
+
+def _smooth(s: Points, edge: Points, at_px: Points) -> Points:
+    """The edge as a polynomial, without the rows where its path left the bone."""
+    start, length, degree = s[0], max(float(np.ptp(s)), 1.0), min(_SMOOTH_DEGREE, len(s) // 4)
+    along = (s - start) / length
+    away = np.abs(np.polyval(np.polyfit(along, edge, degree), along) - edge)
+    near = away <= np.quantile(away, _KEPT)
+    return np.polyval(np.polyfit(along[near], edge[near], degree), (at_px - start) / length)
 
 
 def draw(frame: Frame, result: DxrResult | Refused, found: Sequence[Outline] = ()) -> Picture:
@@ -117,10 +141,12 @@ def draw(frame: Frame, result: DxrResult | Refused, found: Sequence[Outline] = (
     for outline in found:
         points = (outline.points_px[:, ::-1] + 0.5) * scale - 0.5
         fixed = np.rint(points * 2**_SHIFT_BITS).astype(np.int32)
-        thick = 2 if outline.kind == "narrowest" else 1
+        thick = 2 if outline.kind in {"narrowest", "failed"} else 1
         cv2.polylines(picture, [fixed], False, _COLOURS[outline.kind], thick, cv2.LINE_AA, shift=_SHIFT_BITS)
         if outline.kind == "axis":
             _name(picture, outline.label, points)
+        if outline.kind == "failed":
+            _write(picture, outline.label.split()[-1], points.max(axis=0), "failed", 0.6)
     missing = max(_LEAST_WIDTH_PX - picture.shape[1], 0)
     wide = np.pad(picture, ((0, 0), (0, missing), (0, 0)))
     return np.vstack((wide, _text(_lines(result), wide.shape[1])))
@@ -143,10 +169,14 @@ def _window(frame: Frame, scale: float) -> Picture:
 def _name(picture: Picture, label: str, points: Points) -> None:
     """A bone's number beyond its head."""
     head = points[1] + 0.12 * (points[1] - points[0])
-    where = (int(head[0]) - 8, int(head[1]) + 8)
-    for colour, thick in (((0, 0, 0), 5), (_COLOURS["region"], 2)):
-        number = label.split()[1]
-        cv2.putText(picture, number, where, cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, thick, cv2.LINE_AA)
+    _write(picture, label.split()[1], head + np.array([-8.0, 8.0]), "region", 0.9)
+
+
+def _write(picture: Picture, text: str, where: Points, kind: Kind, size: float) -> None:
+    """Text that is read on bone and on background."""
+    place = (int(where[0]), int(where[1]))
+    for colour, thick in (((0, 0, 0), 4), (_COLOURS[kind], 1 if size < 0.8 else 2)):
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thick, cv2.LINE_AA)
 
 
 def _lines(result: DxrResult | Refused) -> list[tuple[str, Kind]]:

@@ -4,18 +4,19 @@ from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from station.dxr.change import Change, Record, compare, record_from, record_json, record_of
+from station.dxr.change import Change, Record, change_json, change_of, change_text, compare, record_of
 from station.exam import Side
 from station.protocols import Constant, load_protocol
-from station.result import Bone, DxrResult, Measurement, Reason
+from station.result import Reason
 
 CV = Constant(value=0.65, status="derived", source="test")
 FIRST = Record(
-    date(2024, 3, 1), 0.500, Side.LEFT, (2, 3, 4), "panel-a", "dxr-open@1", "ref@1", "fixed", 1.315, False
-)
+    date(2024, 3, 1), 0.500, Side.LEFT, (2, 3, 4), "panel-a", "dxr-open@1", "ref@1", "fixed", 1.315, False,
+    "for processing",
+)  # fmt: skip
 
 
 def later(**changed):
@@ -66,6 +67,7 @@ def test_without_a_true_change_one_in_twenty_seems_significant():
         ({"roi_mode": "scaled"}, "roi-mode-differs"),
         ({"constant_g_cm3": 1.25}, "constant-differs"),
         ({"porosity_measured": True}, "porosity-differs"),
+        ({"image": "display"}, "image-kind-differs"),
         ({"taken": date(2024, 2, 29)}, "visits-out-of-order"),
     ],
 )
@@ -88,16 +90,95 @@ def test_a_repeat_within_half_a_year_has_no_yearly_rate():
     assert found.significant
 
 
+REPORT = {
+    "source": "a.dcm",
+    "side": "L",
+    "reasons": [],
+    "visit": {"taken": "2024-03-01", "detector_type": "panel-a", "detector_serial": None},
+    "dxr": {
+        "bmd_g_cm2": 0.5, "algorithm": "dxr-open@1", "reference": "ref@1", "roi_mode": "fixed",
+        "bmd_constant_g_cm3": 1.315, "porosity_measured": False, "bones": {"4": {}, "2": {}, "3": {}},
+    },
+}  # fmt: skip
+
+
 @given(st.dates(), st.floats(0.01, 1.99), st.sampled_from(Side))
-def test_a_record_survives_json(taken, bmd, side):
-    record = replace(FIRST, taken=taken, bmd_g_cm2=bmd, side=side)
-    assert record_from(json.loads(json.dumps(record_json(record)))) == record
+def test_a_report_tells_all_that_a_comparison_needs(taken, bmd, side):
+    visit = REPORT["visit"] | {"taken": taken.isoformat()}
+    report = REPORT | {"side": side, "visit": visit, "dxr": REPORT["dxr"] | {"bmd_g_cm2": bmd}}
+    expected = replace(FIRST, taken=taken, bmd_g_cm2=bmd, side=side)
+    assert record_of(json.loads(json.dumps(report))) == expected
 
 
-@pytest.mark.parametrize("broken", [{"side": "X"}, {"taken": "yesterday"}, {"bmd_g_cm2": None}, {"bones": 3}])
-def test_refuses_a_stored_record_that_is_damaged_and_names_the_key(broken):
-    with pytest.raises(ValueError, match=next(iter(broken))):
-        record_from(record_json(FIRST) | broken)
+def test_a_display_image_is_known_by_its_note():
+    assert record_of(REPORT | {"reasons": [{"id": "display-image"}]}) == replace(FIRST, image="display")
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"side": "X"}, "side"),
+        ({"visit": REPORT["visit"] | {"taken": "yesterday"}}, "taken"),
+        ({"dxr": REPORT["dxr"] | {"algorithm": None}}, "algorithm"),
+        ({"dxr": REPORT["dxr"] | {"bmd_g_cm2": "much"}}, "bmd_g_cm2"),
+        ({"dxr": "much"}, "dxr"),
+        ({"visit": ["2024-03-01"]}, "visit"),
+        ({"dxr": REPORT["dxr"] | {"bones": {"second": {}}}}, "bones"),
+    ],
+)
+def test_refuses_a_damaged_report_and_names_the_key(changed, key):
+    with pytest.raises(ValueError, match=key):
+        record_of(REPORT | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why", "says"),
+    [
+        ({"dxr": None}, "no-density", "density"),
+        ({"dxr": REPORT["dxr"] | {"bmd_g_cm2": None}}, "no-density", "density"),
+        ({"visit": None}, "visit-unknown", "when it was taken and with which"),
+        ({"visit": REPORT["visit"] | {"detector_type": None}}, "visit-unknown", "with which type"),
+    ],
+)
+def test_a_report_that_cannot_be_followed_says_why_and_which(changed, why, says):
+    for pair in ((REPORT | changed, REPORT), (REPORT, REPORT | changed)):
+        found = change_of(*pair, CV)
+        assert (found.id, says in found.message, "a.dcm" in found.message) == (why, True, True)
+        assert found.remedy in change_text(found)
+        assert change_json(found)["reason"]["id"] == why
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.sampled_from(sorted(REPORT)), st.sampled_from(sorted(REPORT["dxr"])), JSON)
+@example("reasons", "bones", True)
+def test_whatever_a_file_holds_gives_a_record_a_reason_or_an_error_in_one_line(key, of_dxr, anything):
+    for report in (REPORT | {key: anything}, REPORT | {"dxr": REPORT["dxr"] | {of_dxr: anything}}):
+        try:
+            assert isinstance(record_of(report), Record | Reason)
+        except ValueError as error:
+            assert "\n" not in str(error.args[0])  # noqa: PT017  any of the two answers is right
+
+
+def test_without_a_precision_nothing_is_compared():
+    assert change_of(REPORT, REPORT, None).id == "no-precision"
+
+
+def test_text_and_json_say_the_verdict_the_rate_and_where_the_precision_comes_from():
+    after = REPORT | {"visit": REPORT["visit"] | {"taken": "2026-03-01"}}
+    lost = change_of(REPORT, after | {"dxr": REPORT["dxr"] | {"bmd_g_cm2": 0.49}}, CV)
+    assert "beyond the least significant change" in change_text(lost)
+    assert "-1.0 % a year" in change_text(lost)
+    assert "derived: test" in change_text(lost)
+    shown = json.loads(json.dumps(change_json(lost)))
+    assert (shown["comparable"], shown["change"]["significant"]) == (True, True)
+    kept = change_of(REPORT, after, CV)
+    assert "within the least significant change" in change_text(kept)
 
 
 @pytest.mark.parametrize("bmd", [0.0, -0.5, 2.0, float("nan"), float("inf")])
@@ -111,33 +192,6 @@ def test_refuses_a_record_without_its_detector_and_a_cv_that_is_none():
         replace(FIRST, detector_type=" ")
     with pytest.raises(ValueError, match="CV"):
         compare(FIRST, later(), Constant(value=0, status="site", source="test"))
-
-
-def test_a_result_becomes_a_record_only_with_a_density():
-    one = Measurement(0.4, "1", 0.01)
-    bones = tuple(Bone(n, one, None, None, None, 1.0, ((0, 0), (1, 1)), ()) for n in (2, 3))
-    relative = DxrResult(
-        "dxr-open@1",
-        Side.LEFT,
-        "relative",
-        bones,
-        one,
-        None,
-        None,
-        None,
-        None,
-        "derived",
-        None,
-        False,
-        None,
-        None,
-        "ref@1",
-    )
-    assert record_of(relative, date(2024, 3, 1), "panel-a").id == "no-density"
-    absolute = replace(
-        relative, scale="absolute", bmd_g_cm2=Measurement(0.5, "g/cm2", 0.01), bmd_constant_g_cm3=1.315
-    )
-    assert record_of(absolute, date(2024, 3, 1), "panel-a") == replace(FIRST, bones=(2, 3))
 
 
 def test_the_shipped_precision_gives_the_published_least_significant_change():

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from station.dxr.analysis import analyse
-from station.dxr.change import compare, record_of
+from station.dxr.change import change_of
 from station.exam import Sex
 from station.protocols import load_reference, load_risk_table
 from station.result import DxrResult
-from station.summary import as_text, summary
+from station.summary import as_text, summary, visit_json
 
 HAND = ("t=1.61,w=8.2", "side=L")
 PITCH_MM = 0.14
@@ -197,8 +197,11 @@ def test_a_score_without_a_band_still_says_that_it_is_no_diagnosis(run):
 def test_two_visits_are_compared_from_their_results(usual, run, shoot, protocol):
     second = run(shoot("t=1.5,w=8.2", "side=L", pitch_mm=PITCH_MM, seed=2).frame)
     assert isinstance(second, DxrResult)
-    visits = record_of(usual, date(2024, 3, 1), "panel"), record_of(second, date(2026, 3, 1), "panel")
-    found = compare(*visits, protocol.analysis.repeatability_cv_percent)
+    visits = (
+        report(result) | {"visit": visit_json(date(year, 3, 1), "panel", None)}
+        for year, result in ((2024, usual), (2026, second))
+    )
+    found = change_of(*visits, protocol.analysis.repeatability_cv_percent)
     assert found.significant
     expected = (1.5 * (1 - 1.5 / 8.2)) / (1.61 * (1 - 1.61 / 8.2)) - 1
     assert found.percent / 100 == pytest.approx(expected, abs=0.02)

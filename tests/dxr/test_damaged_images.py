@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 
 from station.dxr import overlay
-from station.dxr.analysis import analyse
+from station.dxr.analysis import traced
 from station.exam import Sex
 from station.existing import FAILED, Request, analyse_file
 from station.frame import Frame, Signal, Stage
@@ -36,12 +36,12 @@ def frame_of(pixels, signal=Signal.ATTENUATION, spacing_mm=None):
 
 def answered(frame, protocol, reference):
     """The analysis itself, without the net that `analyse_file` spans below it."""
-    result = analyse(frame, 60.0, Sex.FEMALE, protocol, reference)
+    result, trace = traced(frame, 60.0, Sex.FEMALE, protocol, reference)
     assert isinstance(result, DxrResult | Refused)
     if isinstance(result, Refused):
         assert result.reasons
         assert all(reason.id and reason.message and reason.remedy for reason in result.reasons)
-    picture = overlay.draw(frame, result, overlay.outlines(frame, result))
+    picture = overlay.draw(frame, result, overlay.outlines(trace))
     assert picture.dtype == np.uint8
     return result
 

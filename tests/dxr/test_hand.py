@@ -1,10 +1,14 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.signal import find_peaks
 
 from simulators.phantom import HandPhantom
 from simulators.spec import HandSpec, Panel, Pose
-from station.dxr.hand import Hand, find_hand
+from station.dxr.hand import Hand, _peaks, find_hand
 from station.exam import Side
 from station.result import Reason
 
@@ -104,3 +108,11 @@ def test_refuses_what_is_no_open_hand(shape):
     found = find_hand(canvas.astype(bool))
     assert isinstance(found, Reason)
     assert found.id == "not-a-hand"
+
+
+@given(
+    arrays(np.float64, st.integers(3, 60), elements=st.integers(0, 12).map(lambda step: 1.2 + 0.05 * step))
+)
+def test_peaks_are_those_of_scipy_with_plateaus_and_ends(values):
+    expected, _ = find_peaks(values, height=1.35, prominence=0.12)
+    assert _peaks(values, least=1.35, prominence=0.12).tolist() == expected.tolist()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import cv2
@@ -21,16 +23,23 @@ from station import batch
 from station.batch import ClusterUnusable, NothingToDo, Plan, find_images, prepared
 from station.exam import Sex
 from station.existing import Request, analyse_file
+from station.image_file import read
+from station.protocols import SiteCalibration
 from station.results_file import COLUMNS, Results, ResultsUnusable
 
 COMMAND = Path(sys.executable).with_name("dxr-station")
 KEYS = {
     "status", "source", "code", "side", "scale", "reasons", "dxr", "exposure", "timings_ms", "objects",
+    "visit",
 }  # fmt: skip
 
 
 def run(*arguments):
-    command = [str(COMMAND), "analyse", *map(str, arguments)]
+    return run_command("analyse", *arguments)
+
+
+def run_command(*arguments):
+    command = [str(COMMAND), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -50,6 +59,9 @@ def hand(tmp_path_factory):
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME1"
     dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LIN", 1
     dataset.ImagerPixelSpacing, dataset.ImageLaterality = [0.1, 0.1], "R"
+    dataset.Manufacturer, dataset.ManufacturerModelName = "Acme", "Room 3"
+    dataset.DetectorManufacturerName, dataset.DetectorManufacturerModelName = "Acme", "Flat 43"
+    dataset.DeviceSerialNumber, dataset.DetectorID = "R-3", "F-7"
     dataset.PatientBirthDate, dataset.StudyDate, dataset.PatientSex = "19600301", "20250301", "F"
     dataset.PixelData = pixels.tobytes()
     path = tmp_path_factory.mktemp("hand") / "phantom.dcm"
@@ -104,6 +116,53 @@ def test_the_header_tells_age_sex_and_side_and_options_go_before_it(hand, reques
     assert younger["dxr"]["z_score"] < report["dxr"]["z_score"] - 0.5
     child = analyse_file(hand, Request.of("hand-dxr", age=12.0))
     assert child["dxr"]["t_score"] is None
+
+
+def test_the_header_tells_the_visit_and_options_go_before_it(hand, request_all):
+    visit = analyse_file(hand, request_all)["visit"]
+    assert visit == {"taken": "2025-03-01", "detector_type": "Acme Flat 43", "detector_serial": "F-7"}
+    told = Request.of("hand-dxr", taken=date(2024, 1, 31), detector_type="Acme Flat 35")
+    assert analyse_file(hand, told)["visit"] == visit | {
+        "taken": "2024-01-31", "detector_type": "Acme Flat 35",
+    }  # fmt: skip
+
+
+def test_a_panel_that_is_not_named_is_known_by_its_machine(hand, tmp_path):
+    dataset = pydicom.dcmread(hand)
+    del dataset.DetectorManufacturerModelName, dataset.DetectorID
+    dataset.save_as(tmp_path / "a.dcm")
+    frame, header = read(tmp_path / "a.dcm")
+    assert (frame.detector_type, frame.serial, header.taken) == ("Acme Room 3", "R-3", date(2025, 3, 1))
+    del dataset.ManufacturerModelName, dataset.DeviceSerialNumber, dataset.StudyDate
+    dataset.save_as(tmp_path / "b.dcm")
+    frame, header = read(tmp_path / "b.dcm")
+    assert (frame.detector_type, frame.serial, header.taken) == (None, "b.dcm", None)
+
+
+def test_a_sites_own_constant_is_used_for_the_images_of_its_detector(hand, request_all):
+    site = SiteCalibration(bmd_constant_g_cm3=1.2, status="site", source="test", detector_serials=["F-7"])
+    analysis = request_all.protocol.analysis.model_copy(update={"site_calibration": site})
+    protocol = request_all.protocol.model_copy(update={"analysis": analysis})
+    report = analyse_file(hand, replace(request_all, protocol=protocol))
+    assert (report["dxr"]["bmd_constant_g_cm3"], report["dxr"]["bmd_status"]) == (1.2, "site")
+
+
+def test_the_command_compares_two_visits_in_their_order(hand, tmp_path):
+    for year in ("2023", "2025"):
+        done = run(hand, "--json", "--taken", f"{year}-03-01")
+        (tmp_path / f"{year}.json").write_text(done.stdout)
+    visits = [str(tmp_path / "2023.json"), str(tmp_path / "2025.json")]
+    done = run_command("change", *visits, "--json")
+    shown = json.loads(done.stdout)
+    assert (done.returncode, shown["comparable"], shown["reason"]) == (0, True, None)
+    assert shown["change"]["change_g_cm2"] == 0
+    assert shown["change"]["years"] == pytest.approx(2, abs=0.01)
+    assert "least significant change" in run_command("change", *visits).stdout
+    done = run_command("change", *reversed(visits), "--json")
+    assert (done.returncode, json.loads(done.stdout)["reason"]["id"]) == (3, "visits-out-of-order")
+    done = run_command("change", visits[0], str(tmp_path / "absent.json"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
 
 
 def test_many_files_and_folders_give_a_line_each_in_order_and_exit_3_for_a_refusal(folder, hand):
@@ -187,6 +246,11 @@ def test_a_csv_holds_one_row_per_image_and_is_resumed_too(folder, hand, tmp_path
     report = analyse_file(hand, request_all)
     assert float(by_name["phantom.dcm"]["t_mm"]) == report["dxr"]["t_mm"]
     assert float(by_name["phantom.dcm"]["mc3_w_mm"]) == report["dxr"]["bones"]["3"]["w_mm"]
+    strength = report["dxr"]["bones"]["4"]["strength"]
+    assert float(by_name["phantom.dcm"]["mc4_strength_buckling_ratio"]) == strength["buckling_ratio"]
+    assert by_name["phantom.dcm"]["triage_band"] == report["dxr"]["triage"]["band"]
+    assert json.loads(by_name["phantom.dcm"]["hazards"]) == report["dxr"]["hazards"]
+    assert by_name["phantom.dcm"]["detector_type"] == "Acme Flat 43"
     assert by_name["broken.png"]["t_mm"] == ""
     assert by_name["broken.png"]["reasons"] == "image-unreadable"
 
@@ -206,13 +270,24 @@ def test_a_parquet_table_is_made_at_the_end_of_the_run(folder, hand, tmp_path, r
     assert table.column_names == list(COLUMNS)
     assert table.num_rows == len(FOUND) + 1
     assert table["t_mm"].to_pylist()[-1] == analyse_file(hand, request_all)["dxr"]["t_mm"]
+    assert table["porosity_measured"].to_pylist()[-2:] == [None, False]
+
+
+def test_every_number_of_a_measured_result_has_its_column(hand, request_all):
+    dxr = analyse_file(hand, request_all)["dxr"]
+    numbers = {key for key, value in dxr.items() if isinstance(value, float)}
+    of_bones = {f"mc{n}_{key}" for n, bone in dxr["bones"].items() for key in bone if not key.endswith("_px")}
+    assert numbers <= set(COLUMNS)
+    assert {name for name in of_bones if not name.endswith("_strength")} <= set(COLUMNS)
 
 
 def test_overlays_of_files_with_one_name_do_not_meet_and_are_not_analysed_again(folder):
     pictures = folder / "pictures"
     request = Request.of("hand-dxr", overlays=pictures)
     reports = all_of(Plan((folder,), request))
-    drawn = [Path(name) for report in reports for name in report["objects"]]
+    written = [Path(name) for report in reports for name in report["objects"]]
+    drawn = [path for path in written if path.suffix == ".png"]
+    assert all(isinstance(json.loads(p.read_text()), list) for p in set(written) - set(drawn))
     assert len(set(drawn)) == len(FOUND) - 1  # the broken file shows nothing
     assert all(cv2.imread(str(path)) is not None for path in drawn)
     assert [r["source"] for r in all_of(Plan((folder,), request))] == [r["source"] for r in reports]

@@ -99,6 +99,8 @@ def test_an_exams_own_image_analysed_again_gives_the_same(site):
     again = json.loads(done.stdout)
     assert again["code"] == "0749T"
     assert again["dxr"]["bmd_g_cm2"] == pytest.approx(report["dxr"]["bmd_g_cm2"], rel=0.002)
+    assert again["visit"] == report["visit"]
+    assert None not in report["visit"].values()
 
 
 @pytest.mark.parametrize("name", ["broken.png", "broken.dcm"])
