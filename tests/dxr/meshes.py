@@ -78,7 +78,7 @@ def carve(path, wall_mm, kind="offset", turn_deg=0.0):
         wall = END_WALL_MM + (wall_mm - END_WALL_MM) * np.clip(min(s - 0.08, 0.92 - s) / 0.15, 0, 1)
         rows.append(_slice_paths(_outline(triangles, level), float(wall), kind, capped=not 0.04 < s < 0.96))
     outer, inner = (np.array([row[i] for row in rows], np.float32) for i in (0, 1))
-    t, w = _silhouettes(outer, inner)
+    t, w = silhouettes(outer, inner)
     return Carved(outer - inner, t, w)
 
 
@@ -141,7 +141,7 @@ def _filled(outline, size):
     return mask
 
 
-def _silhouettes(outer, inner):
+def silhouettes(outer, inner):
     def edges(paths):
         seen = paths > THRESHOLD_MM
         return seen.argmax(1), paths.shape[1] - seen[:, ::-1].argmax(1)
