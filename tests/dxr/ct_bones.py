@@ -1,12 +1,12 @@
-"""Real second and third metacarpals from CT as pictures: real outer surfaces with their own, real canals.
+"""Real second and third metacarpals from CT as pictures: real surfaces with their own, real canals.
 
 The grey values are a display window: marrow about 850, cortex about 4000 and clipped at 4095, and everything
 below about 1300 at the surface cut to 0. Bone fraction is linear between marrow and cortex. A voxel of
 0.40 x 0.40 x 0.63 mm with the scanner's own blur cannot hold a radiograph's edge, so two renderings are made:
 
-- "grey": the fractions as they are, with the CT's blur, about 0.3 mm at the surface;
-- "solid": the surface at half of the cortex's value, made sharp. Its silhouettes are an exact truth of what was
-  drawn, for T and W, but of a smoothed bone: pores, trabeculae and ridges below half a millimetre are gone.
+- "grey": the fractions as they are, with the CT's blur;
+- "solid": the surface at half of the cortex's value, made sharp. Its silhouettes are an exact truth of what
+  was drawn, but of a smoothed bone: pores, trabeculae and ridges below half a millimetre are gone.
 
 Axis 0 runs from head to base in steps of 0.625 mm, axis 1 across, axis 2 is the direction of the rays.
 """
@@ -21,7 +21,7 @@ from meshes import SLICE_MM, STEP_MM, Carved, silhouettes
 VOXEL_MM = (0.625, 0.39625, 0.39625)
 MARROW, CORTEX = 850.0, 4000.0  # grey values (derived from the shafts' slices)
 FINER = 4  # how much finer a slice is drawn before its surface is made sharp
-SHARP = 4.0  # slope of the surface's step, per fraction: a step of about 0.1 mm
+SHARP = 12.0  # slope of the surface's step, per fraction: narrower than the finer grid
 STRIP_HALF_MM = 11.0
 
 
