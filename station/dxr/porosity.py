@@ -21,7 +21,9 @@ Meaning
 Known failures
     Anything else that is dark, sparse and along the wall (a nutrient canal, a resorbed endosteal surface)
     counts as pores; pores finer than the blur that lie everywhere do not. With little dose it reads high
-    where there is none, since no share is negative. Streaks beyond 3 mm fade into what changes slowly.
+    where there is none, since no share is negative. Streaks beyond 3 mm fade into what changes slowly. Waves
+    and ridges of real surfaces pretend about 0.01 with an interval that refuses it, so that on real bones the
+    constant is the rule.
 """
 
 from collections.abc import Sequence
