@@ -137,7 +137,8 @@ def solid_bone(tube: Tube, step_mm: float, porosity: float, texture: Texture, ph
     step_mm : float
         Grid step; rows run along s from `-overhang_mm`, columns across from `-half_extent_mm`.
     porosity : float
-        Mean fraction of the cortex that is pores.
+        Mean fraction of the cortex that is pores; beyond 0.03 some reach through and the mean falls short,
+        by 6 % at 0.05.
     texture, phase : Texture, int
         Fine structure, and where in it this bone starts.
 
@@ -165,7 +166,8 @@ def solid_bone(tube: Tube, step_mm: float, porosity: float, texture: Texture, ph
     outer -= inner
     shape = (len(s), len(u))
     if porosity > 0:
-        outer *= 1 - np.float32(porosity) * texture.piece(texture.pores, shape, step_mm, phase)
+        lost = np.float32(porosity) * texture.piece(texture.pores, shape, step_mm, phase)
+        outer *= 1 - np.minimum(lost, 1)  # no pore takes more than there is
     inner *= texture.piece(texture.trabeculae, shape, step_mm, phase)
     inner *= _column(tube.fill(s))
     outer += inner

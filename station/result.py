@@ -130,6 +130,7 @@ class DxrResult:
     triage: Triage | None = None
     hazards: tuple[Hazard, ...] = ()
     absolute_risks: tuple[AbsoluteRisk, ...] = ()
+    porosity_u95: float | None = None  # of the constant: how far persons differ
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ def _dxr(result: DxrResult) -> dict[str, Any]:
         "w_u95": result.w_mm.u95 if result.w_mm else None,
         "porosity": result.porosity,
         "porosity_measured": result.porosity_measured,
+        "porosity_u95": result.porosity_u95,
         "t_score": result.t_score,
         "z_score": result.z_score,
         "reference": result.reference,

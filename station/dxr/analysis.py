@@ -10,7 +10,7 @@ Meaning
     Lengths are in the object plane. Density is c·VPA·(1 − p) with VPA brought to the reference magnification;
     constants come from the protocol. Without a trusted scale only MCI, A/W² and the buckling ratio are given.
 Known failures
-    See the modules. Porosity is not measured in this version: the protocol's constant is used and marked so.
+    See the modules. Porosity is seldom measurable: else the protocol's constant is used and marked so.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from station.dxr.edges import Axis, find_axis, find_walls
 from station.dxr.localise import Located, locate
 from station.dxr.metacarpals import find_shafts, settle_bases
+from station.dxr.porosity import SPREAD_U95, measure_porosity
 from station.dxr.quality import (
     bone_reason,
     cut_reason,
@@ -138,7 +139,8 @@ def _answer(
         notes += [_incomplete(bones), *failed]
     known = tuple(note for note in notes if note is not None)
     constant = limits.constant_for(frame.serial)
-    return replace(_result(bones, scale, limits, constant, side or found.side, reference), notes=known)
+    result = replace(_result(bones, scale, limits, constant, side or found.side, reference), notes=known)
+    return _with_porosity(result, frame, bones, scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +285,31 @@ def _result(
 def _density(vpa_cm: Measurement, limits: Analysis, constant: Constant) -> Measurement:
     per_cm = density(limits.reference_magnification.value, constant.value, limits.default_porosity.value)
     return Measurement(per_cm * vpa_cm.value, "g/cm2", per_cm * vpa_cm.u95)
+
+
+def _with_porosity(result: DxrResult, frame: Frame, bones: list[Traced], scale: _Scale) -> DxrResult:
+    """The density with the porosity of this image where it shows it; else with the constant's own spread."""
+    bmd, constant = result.bmd_g_cm2, result.porosity
+    if bmd is None or constant is None or scale.mm_per_px is None:
+        return result
+    if frame.signal is Signal.DOSE:
+        found = measure_porosity(frame, [(bone.walls, bone.profile) for bone in bones], scale.mm_per_px)
+    else:
+        message = "the constant is used for porosity: a display image was filtered in an unknown way"
+        found = Reason("porosity-not-measured", message, "Prefer the For Processing image.")
+    if isinstance(found, Reason):
+        u95 = float(np.hypot(bmd.u95, bmd.value * SPREAD_U95 / (1 - constant)))
+        density = Measurement(bmd.value, bmd.unit, u95)
+        return replace(result, bmd_g_cm2=density, porosity_u95=SPREAD_U95, notes=(*result.notes, found))
+    value = bmd.value * (1 - found.value) / (1 - constant)
+    u95 = float(np.hypot(bmd.u95, bmd.value * found.u95 / (1 - constant)))
+    return replace(
+        result,
+        bmd_g_cm2=Measurement(value, bmd.unit, u95),
+        porosity=found.value,
+        porosity_u95=found.u95,
+        porosity_measured=True,
+    )
 
 
 def _shape(limits: Analysis) -> ShapeFactors:

@@ -38,6 +38,9 @@ _FOLLOWS = (1.0, 0.7, 0.7, 0.7)
 _TISSUE_BEND = 0.5  # spread of the quadratic part of tissue across, attenuation per bone width squared
 _BLUR_SPREAD = 0.5  # of the expected blur
 _UNEVEN_SPREAD = 0.06  # difference of both walls, of the width: a ratio of 1.3 (derived)
+_GRADIENT_EXCESS, _WALL_SPREAD = 0.012, 0.02  # of the width: how much thicker steepest gradients read a wall of a
+# real shaft, and how far that varies (derived from carved real surfaces); weak beside a clear profile
+_FAR = 3.0  # in spreads
 _LEAST_BLUR_PX = 0.3
 _MODEL_ERROR = 0.02  # of the profile's range: what a smooth outline cannot follow (derived)
 _BESIDE = 0.22  # of the width, of tissue on either side: no neighbour there
@@ -121,18 +124,18 @@ def fit_tube(walls: Walls, rows: npt.NDArray[np.bool_], expected_blur_px: float)
     if rows.sum() < _LEAST_ROWS:
         return None
     x, profiles, outer = _aligned(walls, rows)
-    inner = [float(wall[rows].mean()) for wall in walls.walls_px]
+    inner = [float(np.median(wall[rows])) for wall in walls.walls_px]
     shift = _EDGE_SHIFT * np.hypot(1.0, expected_blur_px)  # the gradient filter's own sigma is 1 px
     start = np.array(
         [outer[0] - shift, outer[0] + inner[0] + shift, outer[1] - inner[1] - shift, outer[1] + shift]
     )
-    model = _Model.of(x, profiles, start, expected_blur_px)
+    expected = np.array(inner) - _GRADIENT_EXCESS * (outer[1] - outer[0])
+    model = _Model.of(x, profiles, start, expected_blur_px, expected)
     best = _search(model, np.append(start, expected_blur_px))
     if walls.strip.signal is Signal.DOSE:
         for _ in range(_PASSES):
-            linear = replace(model, y=model.y - _beyond_linear(model, best))
-            best = _descend(linear, linear.at(best.place))
-        model = linear
+            model = replace(model, y=model.seen - _beyond_linear(model, best))
+            best = _descend(model, model.at(best.place))
     edges = best.place[:4]
     shares = np.diff(edges)[[0, 2]] / (edges[3] - edges[0])
     if shares.min() < _WALL_RANGE[0] or shares.max() > _WALL_RANGE[1]:
@@ -191,7 +194,8 @@ class _Model:
     """One mean profile and everything about it that does not depend on the place."""
 
     x: Floats
-    y: Floats
+    seen: Floats
+    y: Floats  # what is fitted: `seen`, made linear in the path through bone
     noise: float
     u: Floats  # (nodes,) places between two silhouettes, 0 to 1
     outer: Floats  # (nodes, degrees) weight times Legendre series
@@ -199,9 +203,10 @@ class _Model:
     tissue: Floats  # (m, 3)
     priors: Floats  # (priors, coefficients)
     blur_px: float
+    walls_px: Floats  # expected: by steepest gradient, less what that reads too thick
 
     @classmethod
-    def of(cls, x: Floats, profiles: Floats, edges: Floats, blur_px: float) -> "_Model":
+    def of(cls, x: Floats, profiles: Floats, edges: Floats, blur_px: float, walls: Floats) -> "_Model":
         y = profiles.mean(axis=0)
         extent = float(np.quantile(y, 0.9) - np.quantile(y, 0.05))
         steps = np.abs(np.diff(profiles, axis=0))
@@ -215,6 +220,7 @@ class _Model:
         return cls(
             x,
             y,
+            y,
             float(np.hypot(noise, _MODEL_ERROR * extent)),
             (1 - np.cos(theta)) / 2,
             outer,
@@ -222,6 +228,7 @@ class _Model:
             np.stack([np.ones_like(x), across, across**2], axis=1),
             _priors(extent / (0.75 * width)),
             blur_px,
+            walls,
         )
 
     def at(self, place: Floats) -> _State:
@@ -238,10 +245,12 @@ class _Model:
         target = np.concatenate([self.y / self.noise, np.zeros(len(self.priors))])
         solution = np.linalg.solve(system.T @ system, system.T @ target)
         blur = (sigma - self.blur_px) / (_BLUR_SPREAD * self.blur_px)
-        uneven = (place[1] - place[0] - place[3] + place[2]) / (_UNEVEN_SPREAD * (place[3] - place[0]))
-        return _State(
-            place, np.append(system @ solution - target, (blur, uneven)), columns @ solution, solution
-        )
+        walls, width = np.array([place[1] - place[0], place[3] - place[2]]), place[3] - place[0]
+        uneven = (walls[0] - walls[1]) / (_UNEVEN_SPREAD * width)
+        away = (walls - self.walls_px) / (_WALL_SPREAD * width)
+        away /= np.sqrt(1 + (away / _FAR) ** 2)  # a path of gradients that left its edge must not pull for ever
+        residuals = np.concatenate([system @ solution - target, [blur, uneven], away])
+        return _State(place, residuals, columns @ solution, solution)
 
     def _chords(self, left: float, right: float, sigma: float, series: Floats) -> Floats:
         off = (self.x[:, None] - (left + (right - left) * self.u)) / sigma

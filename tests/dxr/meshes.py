@@ -84,7 +84,7 @@ def carve(path, wall_mm, kind="offset", turn_deg=0.0, *, smooth=True):
         outline = _outline(triangles[(lowest <= level) & (level <= highest)], level)
         rows.append(_slice_paths(outline, float(wall), kind, capped=not 0.04 < s < 0.96))
     outer, inner = (np.array([row[i] for row in rows], np.float32) for i in (0, 1))
-    t, w = _silhouettes(outer, inner)
+    t, w = silhouettes(outer, inner)
     return Carved(outer - inner, t, w)
 
 
@@ -147,7 +147,7 @@ def _filled(outline, size):
     return mask
 
 
-def _silhouettes(outer, inner):
+def silhouettes(outer, inner):
     def edges(paths):
         seen = paths > THRESHOLD_MM
         return seen.argmax(1), paths.shape[1] - seen[:, ::-1].argmax(1)
