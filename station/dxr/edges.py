@@ -56,6 +56,8 @@ _ALIGN_FRACTIONS = np.linspace(0.3, 0.75, 19)
 _WIDTHS = np.linspace(0.55, 1.7, 24)  # of the expected width, tried while aligning
 _OUTER_BAND = (0.65, 1.4)  # of the half width: inside a neighbour's canal at mid shaft
 _FLARE = 0.9  # the band's outer limit opens by that much from mid shaft to either end
+_OUTLINE_SIGMA = 2.0  # steps of the strip
+_OUTLINE_LEVEL, _OUTLINE_REACH = 0.35, 0.78  # of wall over tissue; of the width, from the middle (own choice)
 _INNER_BAND = (0.05, 0.485)  # of the width, from the outer edge; below 0.48 W
 
 
@@ -105,6 +107,9 @@ class Walls:
 
     strip: Strip
     outer: Pair  # negative side, positive side
+    outline: (
+        Pair  # the outermost rise above tissue: a ridge or a flange has its steepest slope further inside
+    )
     inner: Pair
     inner_slope: Pair  # steepness of the endosteal edges, attenuation per pixel
     outer_slope: Pair
@@ -151,7 +156,7 @@ def find_walls(frame: Frame, axis: Axis) -> Walls:
     steep_inside = _gradient(strip, INNER_AVERAGE_PX, GRADIENT_SIGMA_PX)
     inner, inner_slopes = _inner_edges(strip, outer, steep_inside)
     extent, noise = _extent(steep, outer), _slope_noise(steep_inside, outer)
-    return Walls(strip, outer, inner, inner_slopes, slopes, extent, noise)
+    return Walls(strip, outer, _outline(strip, outer), inner, inner_slopes, slopes, extent, noise)
 
 
 def _strip(
@@ -268,6 +273,29 @@ def _refit(strip: Strip, outer: Pair) -> Axis:
     ends = np.array([0.0, strip.length_px])
     base, head = strip.to_frame_px(ends, offset + slope * ends)
     return Axis(base, head, float(np.median((outer[1] - outer[0])[shaft])))
+
+
+def _outline(strip: Strip, outer: Pair) -> Pair:
+    """Where the rise from the darkest place beside the bone reaches a share of the wall's brightness."""
+    smooth = cv2.GaussianBlur(strip.values, (0, 0), sigmaX=_OUTLINE_SIGMA, sigmaY=_OUTLINE_SIGMA)
+    middle, width = (outer[0] + outer[1])[:, None] / 2, (outer[1] - outer[0])[:, None]
+    found: list[Floats] = []
+    for side, edge in zip((-1.0, 1.0), outer, strict=True):
+        depth = side * (strip.across_px - middle) / width  # 0 in the middle, 0.5 at the edge
+        wall = np.where((depth > 0.15) & (depth <= 0.5), smooth, -np.inf).max(axis=1, keepdims=True)
+        beside = np.where((depth > 0.5) & (depth < _OUTLINE_REACH), smooth, np.inf)
+        tissue, dark = beside.min(axis=1, keepdims=True), beside.argmin(axis=1)
+        limit = np.take_along_axis(depth, dark[:, None], axis=1)
+        level = tissue + _OUTLINE_LEVEL * (wall - tissue)
+        bright = (depth > 0.3) & (depth < limit) & (smooth >= level)
+        at = np.where(bright, depth, -np.inf).argmax(axis=1)
+        known = bright.any(axis=1)
+        rows, beyond = np.arange(len(at)), np.clip(at + int(side), 0, smooth.shape[1] - 1)
+        high, low = smooth[rows, at], smooth[rows, beyond]
+        share = np.clip((high - level[:, 0]) / np.maximum(high - low, 1e-9), 0, 1)
+        place = strip.across_px[at] + side * ACROSS_STEP_PX * share
+        found.append(np.where(known, place, edge))
+    return found[0], found[1]
 
 
 def _extent(fine: Image, outer: Pair) -> Floats:

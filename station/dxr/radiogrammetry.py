@@ -193,7 +193,9 @@ def _by_gradient(width: Floats, sides: list[Floats], blur_px: float) -> _Size:
 def _narrowest(walls: Walls, roi_length_px: float, margin_fraction: float) -> float:
     s, length = walls.strip.along_px, walls.strip.length_px
     sigma = _SMOOTH_FRACTION * length / ALONG_STEP_PX / 2
-    smooth = cv2.GaussianBlur(walls.width_px[:, None], (0, 0), sigmaX=0.01, sigmaY=sigma)[:, 0]
+    smooth = cv2.GaussianBlur(
+        (walls.outline[1] - walls.outline[0])[:, None], (0, 0), sigmaX=0.01, sigmaY=sigma
+    )[:, 0]
     low = margin_fraction * length + roi_length_px / 2
     allowed = (s >= low) & (s <= length - low)
     if not allowed.any():

@@ -38,7 +38,10 @@ _FOLLOWS = (1.0, 0.7, 0.7, 0.7)
 _TISSUE_BEND = 0.5  # spread of the quadratic part of tissue across, attenuation per bone width squared
 _BLUR_SPREAD = 0.5  # of the expected blur
 _UNEVEN_SPREAD = 0.06  # difference of both walls, of the width: a ratio of 1.3 (derived)
-_GRADIENT_EXCESS, _WALL_SPREAD = 0.012, 0.02  # of the width: how much thicker steepest gradients read a wall of a
+_GRADIENT_EXCESS, _WALL_SPREAD = (
+    0.012,
+    0.02,
+)  # of the width: how much thicker steepest gradients read a wall of a
 # real shaft, and how far that varies (derived from carved real surfaces); weak beside a clear profile
 _FAR = 3.0  # in spreads
 _LEAST_BLUR_PX = 0.3
@@ -50,7 +53,6 @@ _NODES_PER_SIGMA = 1.8  # of θ per blur at mid bone: sums are then exact to 1e-
 _WALL_RANGE = (0.05, 0.47)  # of the width
 _SCAN = np.linspace(0.06, 0.46, 17)  # walls tried, of the width
 _SCANS = 3
-_EDGE_SHIFT = 0.76  # steepest slope inside the silhouette, in sigma (derived)
 _STEP_PX = 1e-3  # of numerical derivatives
 _LONGEST_STEP_PX = 3.0
 _ROUNDS = 15
@@ -125,10 +127,7 @@ def fit_tube(walls: Walls, rows: npt.NDArray[np.bool_], expected_blur_px: float)
         return None
     x, profiles, outer = _aligned(walls, rows)
     inner = [float(np.median(wall[rows])) for wall in walls.walls_px]
-    shift = _EDGE_SHIFT * np.hypot(1.0, expected_blur_px)  # the gradient filter's own sigma is 1 px
-    start = np.array(
-        [outer[0] - shift, outer[0] + inner[0] + shift, outer[1] - inner[1] - shift, outer[1] + shift]
-    )
+    start = np.array([outer[0], outer[0] + inner[0], outer[1] - inner[1], outer[1]])
     expected = np.array(inner) - _GRADIENT_EXCESS * (outer[1] - outer[0])
     model = _Model.of(x, profiles, start, expected_blur_px, expected)
     best = _search(model, np.append(start, expected_blur_px))
@@ -151,7 +150,7 @@ def _aligned(walls: Walls, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats,
     strip = walls.strip
     along = strip.along_px[rows]
     along = (along - along.mean()) / np.ptp(along)
-    low, high = (_trend(along, edge[rows]) for edge in walls.outer)
+    low, high = (_trend(along, edge[rows]) for edge in walls.outline)
     left, right = float(low.mean()), float(high.mean())
     width = right - left
     x = np.arange(left - _BESIDE * width, right + _BESIDE * width, 1.0)
@@ -248,7 +247,9 @@ class _Model:
         walls, width = np.array([place[1] - place[0], place[3] - place[2]]), place[3] - place[0]
         uneven = (walls[0] - walls[1]) / (_UNEVEN_SPREAD * width)
         away = (walls - self.walls_px) / (_WALL_SPREAD * width)
-        away /= np.sqrt(1 + (away / _FAR) ** 2)  # a path of gradients that left its edge must not pull for ever
+        away /= np.sqrt(
+            1 + (away / _FAR) ** 2
+        )  # a path of gradients that left its edge must not pull for ever
         residuals = np.concatenate([system @ solution - target, [blur, uneven], away])
         return _State(place, residuals, columns @ solution, solution)
 
