@@ -30,9 +30,9 @@ _TIP_MM = 3.6  # soft tissue beyond the last bone
 _EDGE_SHARE = 0.75  # how far inside the hand is fully thick, share of its half thickness
 _WEB_MM = 2.2  # how widely the skin rounds corners
 
-# How real cross-sections leave the ellipse: spread of Legendre coefficients of the chord's factor, degrees 1-4
-# of the outline (measured on surfaces of metacarpals 1 and 5 and of phalanges), 0-3 of the canal about what
-# follows the outline (own choice).
+# How real cross-sections leave the ellipse: spread of Legendre coefficients of the chord's factor, degrees
+# 1-4 of the outline (measured on surfaces of metacarpals 1 and 5 and of phalanges), 0-3 of the canal about
+# what follows the outline (own choice).
 _OUTLINE_SPREAD = (0.25, 0.08, 0.065, 0.055)
 _CANAL_SPREAD = (0.12, 0.12, 0.08, 0.05)
 _CANAL_FOLLOWS = 0.7

@@ -6,8 +6,8 @@ Assumes
 Tolerates
     Walls of unequal sides, rotation about the axis (pronation), flat or cupped ends.
 Method
-    Chords of the outer less the inner ellipse, each times a Legendre series across; trabecular bone fills the canal towards the ends, pores thin
-    the cortex in streaks along the axis.
+    Chords of the outer less the inner ellipse, each times a Legendre series across; trabecular bone fills the
+    canal towards the ends, pores thin the cortex in streaks along the axis.
 Meaning
     T is half the difference of the outer and inner silhouettes' widths, W the outer one's, in the bone's own
     plane and as projected (after pronation).

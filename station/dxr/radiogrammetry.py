@@ -11,8 +11,9 @@ Method
     is put back into W (steepest gradients of a blurred tube lie 0.76 sigma inside the surface).
 Meaning
     u95 is 1.96 times the standard error of the fit to this very image, noise and unknown cross-section; it
-    covers a second explanation of the profile where there is one, a disagreement with steepest gradients beyond
-    their known bias, and what real outlines do beyond the fit's series. It does not hold the constant c, which is uncertain by up to 10 % between systems.
+    covers a second explanation of the profile where there is one, a disagreement with steepest gradients
+    beyond their known bias, and what real outlines do beyond the fit's series. It does not hold the constant
+    c, which is uncertain by up to 10 % between systems.
 Known failures
     Those of `tube_fit`: a straight ridge beside a thin wall. Without a fit, flat or ridged shafts read up to
     0.4 mm too thick in T and 0.2 mm too narrow in W.
@@ -38,13 +39,11 @@ _MIN_SLOPE = 2.0  # endosteal steepness over its noise
 _OUTLIER_MAD = 3.5
 _MIN_SPREAD_PX = 0.5  # a spread below that calls nothing an outlier
 _NORMAL_95 = 1.96
-_BEYOND_T, _BEYOND_W = (
-    0.0015,
-    0.004,
-)  # of W: half widths of what the fit does not model (derived from phantoms
-# with uneven outlines for T, from carved real surfaces for W)
+# Of W, half widths of what the fit does not model (derived: T from phantoms with uneven outlines, W from carved
+# real surfaces)
+_BEYOND_T, _BEYOND_W = 0.002, 0.004
 # Of W, what steepest gradients are wrong by on real shafts (derived from carved real surfaces): the half width
-# without a fit; where fit and gradients differ by more, the profile is no tube's and the excess is in doubt.
+# without a fit. Where fit and gradients differ by more, the profile is no tube's and the excess is in doubt.
 _GRADIENT_BIAS = 0.025
 _DISPLAY_BLUR_PX = 1.0  # of a display image, where nothing is known (derived)
 

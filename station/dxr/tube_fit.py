@@ -8,12 +8,14 @@ Tolerates
 Method
     Rows are aligned by the smoothed outer edges and averaged. The chord of a smooth closed outline is
     2·W·√(u(1 − u)) times a slowly varying factor: 1 for a circle, here a Legendre series with a Gaussian
-    prior. The profile is outer chord minus inner chord, blurred, plus tissue. Series and tissue are linear
+    prior. The profile is outer chord minus inner chord, blurred, plus tissue; what a dose image adds to that
+    (hardening, scatter, logarithm of the blur) is taken out by the fitted tube itself. Walls by steepest
+    gradient are a weak prior, which decides where a display's tone curve is flat. Series and tissue are linear
     and solved for; the four silhouettes and the blur are found by Levenberg-Marquardt from scanned starts.
     Blurred chords are sums over nodes u = (1 − cos θ)/2, where the root's end points are smooth.
 Meaning
-    Edges are silhouettes, not steepest slopes: they do not move with blur, kV or pitch. The covariance is that
-    of the estimate: misfit of this very profile, with its correlation across, plus what the priors hold back.
+    Edges are silhouettes, not steepest slopes: they do not move with blur, kV or pitch. The covariance is of
+    the estimate: misfit of this very profile, with its correlation across, plus what the priors hold back.
     Where another wall explains the profile nearly as well, `rival_t_px` tells how far T would move.
 Known failures
     A ridge along the wall whose path rises in a straight line can be taken for the canal's edge, or hide it.
@@ -333,8 +335,9 @@ def _descend(model: _Model, state: _State) -> _State:
 
 
 def _beyond_linear(model: _Model, best: _State) -> Floats:
-    """What a dose image shows of the fitted tube less its blurred path: the beam hardens and scatters, and it
-    is blurred before the logarithm is taken.
+    """What a dose image shows of the fitted tube less its blurred path.
+
+    The beam hardens and scatters, and the signal is blurred before its logarithm is taken.
     """
     sigma = float(best.place[4])
     margin = _BLUR_REACH * sigma

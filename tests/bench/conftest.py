@@ -1,2 +1,11 @@
+import pytest
+
+
 def pytest_addoption(parser):
-    parser.addoption("--full", action="store_true", help="benchmarks of pictures on all variants, not a draw")
+    parser.addoption("--full", action="store_true", help="benchmarks of pictures at the size of the README")
+
+
+@pytest.fixture(scope="session")
+def full(request):
+    """Whether the numbers of the README are wanted; they take minutes."""
+    return bool(request.config.getoption("--full", default=False))

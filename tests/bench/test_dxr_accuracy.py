@@ -1,38 +1,34 @@
-"""T and W against exact truth: random phantom hands through the whole chain, and carved real bone surfaces.
+"""T, W and density against exact truth: random phantom hands through `analyse`, carved real bone surfaces.
 
-Phantoms: random T, W, cross-section, pose, pitch, blur, dose and voltage. Surfaces: metacarpals 2-4 with
-three kinds of canal, turned about their long axis; the fit's shape priors come from other bones. Run with -s
-to see the tables.
+Phantoms: T 0.8-2.6, W 6.5-10.5 mm, blur 0.05-0.25 mm, pixels 0.10, 0.14 and 0.175 mm, 42-60 kV, 1-10 µGy,
+tissue 14-30 mm, pronation ±8°, height ±5 mm; round shafts, and as uneven as real ones (`shape=1`).
+Surfaces: metacarpals 2-4 with three kinds of canal, turned about their long axis; the fit's shape priors come
+from other bones. Run with -s to see the tables, with --full for the numbers of the README.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from meshes import Beam, carve, shoot
+from phantoms import Shot, at_true_height, frames, hand, true_lengths
 
-from simulators.phantom import HandPhantom
-from simulators.spec import HandSpec, Panel, Pose
 from station.dxr.analysis import analyse
 from station.dxr.edges import find_axis, find_walls
-from station.dxr.radiogrammetry import measure
-from station.frame import Frame, Signal, Stage
+from station.dxr.radiogrammetry import measure, volume_per_area
 from station.protocols import load_protocol, load_reference
 from station.result import DxrResult
 
 MESHES = Path(__file__).parents[2] / "../shared/data/mesh"
 ROI_MM = {2: 20.0, 3: 18.0, 4: 16.0}
 SEED = 7
-HANDS = 12
-REPEATS = 3
-SID_MM = 1000.0
+EXPOSURES = {False: (10, 2), True: (175, 3)}  # hands, and exposures of each; of either kind of shaft
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Measured less true, µm, with the stated 95 % half widths."""
+    """Measured less true, with the stated 95 % half widths; µm."""
 
     t: np.ndarray
     w: np.ndarray
@@ -42,90 +38,85 @@ class Errors:
     def show(self, title):
         print(f"\n{title} (n = {len(self.t)})")
         for name, error, u95 in (("T", self.t, self.t_u95), ("W", self.w, self.w_u95)):
-            covered = (np.abs(error) <= u95).mean()
             print(
                 f"  {name}: mean {error.mean():+.0f} µm, SD {error.std():.0f}, 95 % within"
-                f" {np.quantile(np.abs(error), 0.95):.0f}, u95 {np.median(u95):.0f}, covered {covered:.1%}"
+                f" {np.quantile(np.abs(error), 0.95):.0f}, u95 {np.median(u95):.0f},"
+                f" covered {covered(error, u95):.1%}"
             )
 
 
-def random_hand(rng, seed):
-    t = rng.uniform(0.8, 2.4)
-    w = rng.uniform(max(6.8, t / 0.36), 10.2)
-    depth = rng.uniform(0.92, 1.08)
-    rotation, pronation = rng.uniform(-20, 20), rng.uniform(-8, 8)
-    pose = f"side={rng.choice(['L', 'R'])},rotation={rotation:.1f},pronation={pronation:.1f}"
-    phantom = HandPhantom(
-        HandSpec.parse(f"t={t:.2f},w={w:.2f},seed={seed},depth={depth:.2f}"), Pose.parse(pose)
+def covered(error, u95):
+    return float((np.abs(error) <= u95).mean())
+
+
+def random_hand(rng, seed, shape):
+    t = rng.uniform(0.8, 2.6)
+    w = rng.uniform(max(6.5, t / 0.36), 10.5)
+    spec = f"t={t:.2f},w={w:.2f},seed={seed},depth={rng.uniform(0.92, 1.08):.2f},shape={shape}"
+    pose = (
+        f"side={rng.choice(['L', 'R'])},rotation={rng.uniform(-20, 20):.1f},"
+        f"pronation={rng.uniform(-8, 8):.1f},height={rng.uniform(10, 20):.1f}"
     )
-    beam = Beam(
+    shot = Shot(
         float(rng.choice([0.1, 0.14, 0.175])),
-        rng.uniform(0.05, 0.2),
+        rng.uniform(0.05, 0.25),
         10 ** rng.uniform(0, 1),
         rng.uniform(42, 60),
     )
-    return phantom, beam
+    return hand(f"{spec},tissue={rng.uniform(14, 30):.1f}", pose), shot
 
 
-def exposures(rng, phantom, beam):
-    pitch = beam.pitch_mm
-    panel = Panel(round(300 / pitch), round(240 / pitch), pitch)
-    clean = phantom.relative_signal(panel, beam.kvp, SID_MM)
-    signal = cv2.GaussianBlur(clean, (0, 0), beam.blur_mm / pitch)
-    quanta = 30000 * pitch**2 * beam.dose_ugy
-    for _ in range(REPEATS):
-        pixels = np.minimum(rng.poisson(signal * quanta) * (40000 / quanta), 65535).astype(np.uint16)
-        frame = Frame(
-            pixels, Stage.FOR_PROCESSING, Signal.DOSE, (pitch, pitch), "phantom", saturation=65000.0
-        )
-        yield frame, panel
+def own_u95(measurement):
+    """Without the scale's part: the height of these phantoms is known here."""
+    scale = load_protocol().geometry.scale_u95 * measurement.value
+    return float(np.sqrt(measurement.u95**2 - scale**2))
 
 
-def phantom_errors(found, phantom, panel):
-    """(3, 4) in mm: T, W and their half widths, truth taken over the region that was measured."""
-    truth = phantom.truth(SID_MM)
-    for bone in found.bones:
-        true = truth[bone.number]
-        base, head = (np.array(end) for end in true.axis_px(panel))
-        corners = np.array(bone.roi_px)
-        ends = np.array([corners[:2].mean(axis=0), corners[2:].mean(axis=0)])
-        low, high = (ends - base) @ (head - base) / ((head - base) @ (head - base)) * true.tube.length_mm
-        s = np.linspace(low, high, 201)
-        # lengths are reported for the protocol's height; the bone's own differs a little
-        scale = load_protocol().geometry.magnification / true.magnification
-        yield (
-            bone.t_mm.value * scale - true.tube.wall(s).mean(),
-            bone.w_mm.value * scale - true.tube.width(s).mean(),
-            bone.t_mm.u95,
-            bone.w_mm.u95,
-        )
-
-
-def test_phantoms_of_any_size_blur_pitch_dose_and_voltage():
+@pytest.mark.parametrize("shape", [0, 1], ids=["round", "uneven"])
+def test_phantoms_of_any_size_blur_pitch_dose_and_voltage(shape, full):
     protocol = load_protocol()
     reference = load_reference(protocol.analysis.reference)
-    rng, rows = np.random.default_rng(SEED), []
-    for seed in range(HANDS):
-        phantom, beam = random_hand(rng, seed)
-        for frame, panel in exposures(rng, phantom, beam):
+    weights = protocol.analysis.bone_weights
+    rng = np.random.default_rng([SEED, shape])
+    hands, repeats = EXPOSURES[full]
+    bones, densities, refused = [], [], 0
+    for seed in range(hands):
+        phantom, shot = random_hand(rng, seed, shape)
+        for frame in frames(phantom, shot, rng, repeats):
             found = analyse(frame, 60, None, protocol, reference)
-            assert isinstance(found, DxrResult), found.reasons
-            rows += phantom_errors(found, phantom, panel)
-    errors = Errors(*(np.array(rows).T * 1000))
-    errors.show("phantoms")
+            if not isinstance(found, DxrResult):
+                refused += 1
+                continue
+            true = true_lengths(found, phantom, shot.panel)
+            for bone in found.bones:
+                scale, (t, w) = at_true_height(bone, phantom), true[bone.number]
+                errors = (bone.t_mm.value * scale - t, bone.w_mm.value * scale - w)
+                bones.append((*errors, own_u95(bone.t_mm), own_u95(bone.w_mm)))
+            share = np.array([weights[number] for number in true])
+            vpa_mm = share @ [volume_per_area(t, w) for t, w in true.values()] / share.sum()
+            densities.append((found.vpa_cm.value * 10 / vpa_mm - 1, found.vpa_cm.u95 * 10 / vpa_mm))
+    errors, density = Errors(*(np.array(bones).T * 1000)), np.array(densities).T * 100
+    errors.show(f"{'uneven' if shape else 'round'} shafts, {refused} exposures refused")
+    print(
+        f"  density, height unknown: mean {density[0].mean():+.2f} %, SD {density[0].std():.2f},"
+        f" u95 {np.median(density[1]):.2f}, covered {covered(*density):.1%} of {density.shape[1]}"
+    )
+    assert refused <= 0.05 * hands * repeats
     assert abs(errors.t.mean()) < 10
     assert abs(errors.w.mean()) < 15
-    assert np.quantile(np.abs(errors.t), 0.95) < 40
-    assert np.quantile(np.abs(errors.w), 0.95) < 40
-    assert (np.abs(errors.t) <= errors.t_u95).mean() > 0.93
+    if not shape:
+        assert np.quantile(np.abs(errors.t), 0.95) < 40
+        assert np.quantile(np.abs(errors.w), 0.95) < 40
+    assert covered(errors.t, errors.t_u95) > 0.9
+    assert covered(*density) > (0.93 if full else 0.8)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4])
-def test_carved_real_surfaces(number):
+def test_carved_real_surfaces(number, full):
     if not MESHES.is_dir():
         pytest.skip(f"bone surfaces are not at {MESHES}")
     rows = []
-    for wall_mm in (1.2, 1.6, 2.0):
+    for wall_mm in (1.2, 1.6, 2.0) if full else (1.6,):
         for kind in ("offset", "similar", "round"):
             for turn_deg in (-10, 0, 10):
                 bone = carve(MESHES / f"{number}mc.stl", wall_mm, kind, turn_deg)
@@ -138,5 +129,6 @@ def test_carved_real_surfaces(number):
                 rows.append(np.array(row) * pitch)
     errors = Errors(*(np.array(rows).T * 1000))
     errors.show(f"metacarpal {number}, carved")
-    assert abs(np.median(errors.t)) < 30
-    assert abs(np.median(errors.w)) < 80  # of which about 20 are the facets of the surfaces
+    assert abs(errors.t.mean()) < 30
+    assert abs(errors.w.mean()) < 60
+    assert np.quantile(np.abs(errors.t), 0.9) < 60

@@ -1,10 +1,10 @@
 """Metacarpals with exact truth that owes nothing to the phantom: real outer surfaces with a carved canal.
 
 The surfaces have facets of 1 to 2 mm, whose corners stand out of a bone of 4 mm radius by up to 0.1 mm; no
-bone has such, so they are subdivided (Loop) into a smooth surface first. It is cut into slices across the shaft;
-each is drawn on a fine grid and its canal is carved there. Path lengths are sums over the grid along parallel
-rays. Truth is what the silhouettes of the outer and the inner surface say: W is where outer paths exceed
-`THRESHOLD_MM`, T the mean over both sides of the distance between the outer and the inner silhouette.
+bone has such, so they are subdivided (Loop) into a smooth surface first. It is cut into slices across the
+shaft; each is drawn on a fine grid and its canal is carved there. Path lengths are sums over the grid along
+parallel rays. Truth is what the silhouettes of the outer and the inner surface say: W is where outer paths
+exceed `THRESHOLD_MM`, T the mean over both sides of the distance between outer and inner silhouette.
 
 In the mesh frame y runs from base to head and z is dorsal: z is the direction of the rays of a PA view.
 """
