@@ -19,9 +19,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import Axis, Walls, find_axis, find_walls
+from station.dxr.axes import find_axes
+from station.dxr.edges import Axis, Walls, find_walls
 from station.dxr.localise import Located, locate
-from station.dxr.metacarpals import find_shafts, settle_bases
 from station.dxr.quality import (
     bone_reason,
     cut_reason,
@@ -59,7 +59,6 @@ ALGORITHM = "dxr-open@2"
 _Number = Literal[2, 3, 4]
 _MEASURED: tuple[_Number, ...] = (2, 3, 4)
 _MIN_BONES = 2  # own choice
-_EXPECTED_WIDTH = 0.2  # of the palm radius (derived from real hands)
 _DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived)
 
 
@@ -121,12 +120,9 @@ def _find(frame: Frame) -> _Found | Reason:
     located = locate(frame)
     if isinstance(located, Reason):
         return located
-    shafts = find_shafts(located)
-    if isinstance(shafts, Reason):
-        return shafts
-    expected_px = _EXPECTED_WIDTH * located.hand.palm_radius_px * located.scale
-    ends = {n: (np.asarray(shafts[n].base_px), np.asarray(shafts[n].head_px)) for n in _MEASURED}
-    axes = settle_bases({n: find_axis(frame, *ends[n], expected_px) for n in _MEASURED})
+    axes = find_axes(frame, located)
+    if isinstance(axes, Reason):
+        return axes
     return cut_reason(located, axes) or _Found(located, located.side, axes)
 
 

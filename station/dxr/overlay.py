@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import Axis, Walls, find_axis, find_walls
+from station.dxr.axes import find_axes
+from station.dxr.edges import Axis, Walls, find_walls
 from station.dxr.localise import Located, attenuation, locate
-from station.dxr.metacarpals import find_shafts, settle_bases
 from station.frame import Frame
 from station.result import Bone, DxrResult, Measurement, Reason, Refused
 
@@ -33,8 +33,6 @@ Points = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.uint8]
 Kind = Literal["hand", "axis", "periosteal", "endosteal", "region", "narrowest"]
 
-_EXPECTED_WIDTH = 0.2  # of the palm radius, as in the analysis
-_MEASURED = (2, 3, 4)
 # Blue, green, red
 _COLOURS: dict[Kind, tuple[int, int, int]] = {
     "hand": (120, 120, 120),
@@ -76,12 +74,8 @@ def outlines(frame: Frame, result: DxrResult | Refused) -> tuple[Outline, ...]:
 
 
 def _axes(frame: Frame, located: Located) -> dict[int, Axis]:
-    shafts = find_shafts(located)
-    if isinstance(shafts, Reason):
-        return {}
-    expected_px = _EXPECTED_WIDTH * located.hand.palm_radius_px * located.scale
-    ends = {n: (np.asarray(shafts[n].base_px), np.asarray(shafts[n].head_px)) for n in _MEASURED}
-    return settle_bases({n: find_axis(frame, *ends[n], expected_px) for n in _MEASURED})
+    axes = find_axes(frame, located)
+    return {} if isinstance(axes, Reason) else axes
 
 
 def _bone_outlines(number: int, axis: Axis, walls: Walls, bone: Bone | None) -> Iterator[Outline]:
