@@ -7,7 +7,7 @@ Tolerates
 Method
     Shafts are sought from the bases of the fingers. Where a joint then crosses a shaft, the fingers are
     together and their bases were seen too far out: shafts are sought again from the finger tips, and the
-    axes with fewer crossings are kept. The base is moved to the gap between metacarpal and carpus: a thin
+    axes that fewer gaps cross are kept. The base is moved to the gap between metacarpal and carpus: a thin
     dark line that may be tilted or notched, sought for the three bones together, because they share the
     error of the first guess.
 Meaning
@@ -46,7 +46,11 @@ _BAND = 0.43  # half width of the band in which gaps are seen, of the width
 _ENOUGH = 2.3  # answer of one gap that needs no more: one bone must not outvote two (derived)
 _BASE_CLEAR = 4.0  # sum of the three gaps' answers, in local root mean squares; at chance below 3 (derived)
 _SHAFT = (0.25, 0.78)  # where no joint lies; above are the growth plates of the heads
-_CROSSED = 0.5  # depth of a gap across the shaft over the depth at the head (derived: at most 0.3 in hands)
+_PHALANX = (1.1, 1.3)  # nor there; below are the growth plates of the phalanges
+_JOINT = 0.06  # half width of where the finger joint is
+_CLEARER = 0.7  # other axes must have that much less of it to be believed; own choice
+_CROSSED = 0.8  # clearness of a gap across a shaft over the joint's, below 0.6 in right axes (derived)
+
 
 
 def find_axes(frame: Frame, located: Located) -> dict[int, Axis] | Reason:
@@ -62,11 +66,12 @@ def find_axes(frame: Frame, located: Located) -> dict[int, Axis] | Reason:
         return shafts
     axes = _fitted(frame, located, shafts)
     crossed = _crossings(frame, axes)
-    if crossed:
+    if max(crossed) > _CROSSED:
         other = find_shafts(located, from_tips=True)
         if not isinstance(other, Reason):
             again = _fitted(frame, located, other)
-            axes = again if _crossings(frame, again) < crossed else axes
+            clearer = sum(_crossings(frame, again)) < _CLEARER * sum(crossed)
+            axes = again if clearer else axes
     return _settled(frame, axes)
 
 
@@ -76,14 +81,15 @@ def _fitted(frame: Frame, located: Located, shafts: dict[int, Shaft]) -> dict[in
     return {n: find_axis(frame, *ends[n], expected_px) for n in MEASURED}
 
 
-def _crossings(frame: Frame, axes: dict[int, Axis]) -> int:
-    """How many shafts a gap crosses that is about as deep as the joint at the head."""
-    count = 0
+def _crossings(frame: Frame, axes: dict[int, Axis]) -> list[float]:
+    """For each bone the clearest gap across its shaft or the phalanx's, over that of the joint between."""
+    ratios: list[float] = []
     for axis in axes.values():
-        s, answer = _gaps(frame, axis, (0.2, 1.06))
-        shaft = (s > _SHAFT[0]) & (s < _SHAFT[1])
-        count += bool(answer[shaft].max() > _CROSSED * answer[s > 0.94].max())
-    return count
+        s, answer = _gaps(frame, axis, (_SHAFT[0], _PHALANX[1]))
+        shafts = (s < _SHAFT[1]) | (s > _PHALANX[0])
+        joint = answer[np.abs(s - 1) < _JOINT].max()
+        ratios.append(float(answer[shafts].max() / max(joint, 1e-3)))
+    return ratios
 
 
 def _settled(frame: Frame, axes: dict[int, Axis]) -> dict[int, Axis]:

@@ -36,9 +36,9 @@ _MAX_EXTENT = 0.17  # of W, half-maximum width of the outer slope; sharp images 
 _MAX_SATURATED = 0.02  # of the region's pixels, dose image: where the detector clips, bone is lost (derived)
 _MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clipped canal does not (derived)
 _MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
-_MIN_FLARE = 1.0  # a metacarpal widens from its narrowest part to base and head (derived)
+_MIN_FLARE = 0.9  # a metacarpal widens from its narrowest part to base and head; 0.1 is its edges' error (anatomy)
 _LAST_WAIST = (
-    0.6  # metacarpals are narrowest at or below mid length (0.34-0.55 in real hands), phalanges above
+    0.65  # metacarpals are narrowest at or below mid length (0.34-0.55 in real hands), phalanges above
 )
 _SHAFT = (0.3, 0.75)  # of the length: where nothing may cross
 _MIN_DIP = 0.25  # contrast of the shaft at its weakest place, over its median (derived)
