@@ -19,15 +19,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.axes import find_axes
+from station.dxr.axes import find_axes, growth_plates
 from station.dxr.edges import Axis, Walls, find_walls
+from station.dxr.foreign import dressing_reason, foreign_reasons, oddness
 from station.dxr.localise import Located, locate
 from station.dxr.quality import (
     bone_reason,
     cut_reason,
     exposure_reason,
     frame_reason,
+    growth_note,
     pitch_note,
+    rotation_reason,
     together_reason,
 )
 from station.dxr.radiogrammetry import (
@@ -59,6 +62,8 @@ ALGORITHM = "dxr-open@2"
 _Number = Literal[2, 3, 4]
 _MEASURED: tuple[_Number, ...] = (2, 3, 4)
 _MIN_BONES = 2  # own choice
+# What is no shaft that can be looked at for something foreign
+_NO_SHAFT = frozenset({"not-a-metacarpal", "resolution-too-low", "underexposed"})
 _DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived)
 
 
@@ -97,6 +102,7 @@ def analyse(
     if conflict is not None:
         return Refused((conflict, *failed), side or found.side)
     notes = [pitch_note(frame, limits.pixel_warn_mm), scale.note, _side_note(side, found.side)]
+    notes.append(growth_note(growth_plates(frame, found.axes), patient_age))
     if scale.mm_per_px is not None:
         notes += [_calibration_note(frame, limits), _region_note(limits)]
     if failed:
@@ -123,7 +129,7 @@ def _find(frame: Frame) -> _Found | Reason:
     axes = find_axes(frame, located)
     if isinstance(axes, Reason):
         return axes
-    return cut_reason(located, axes) or _Found(located, located.side, axes)
+    return cut_reason(located, axes) or rotation_reason(axes) or _Found(located, located.side, axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,7 @@ class _Scale:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """A bone that passed its gates."""
+    """A bone as measured, before or after its gates."""
 
     number: _Number
     walls: Walls
@@ -163,22 +169,32 @@ class _Measured:
 def _bones(
     frame: Frame, found: _Found, limits: Analysis, scale: _Scale
 ) -> tuple[list[_Measured], list[Reason]]:
-    bones: list[_Measured] = []
-    failed: list[Reason] = []
-    for number in _MEASURED:
-        walls = find_walls(frame, found.axes[number])
-        if scale.mm_per_px is None or limits.roi_mode == "scaled":
-            roi_px = RELATIVE_ROI[number] * walls.strip.length_px
-        else:
-            roi_px = limits.roi_length_mm[number] / scale.mm_per_px
-        profile = measure(walls, number, roi_px, limits.roi_margin_fraction, scale.blur_px)
-        reason = exposure_reason(walls, profile)
-        reason = reason or bone_reason(walls, profile, scale.mm_per_px, limits.min_valid_fraction)
-        if reason is None:
-            bones.append(_Measured(number, walls, profile))
-        else:
-            failed.append(reason)
-    return bones, failed
+    shafts = [_shaft(frame, found, number, limits, scale) for number in _MEASURED]
+    own = {shaft.number: _own_reason(shaft, limits, scale) for shaft in shafts}
+    odd = {shaft.number: oddness(shaft.walls, shaft.profile) for shaft in shafts}
+    sound = [n for n, reason in own.items() if reason is None or reason.id not in _NO_SHAFT]
+    foreign = foreign_reasons(odd, sound)
+    dressing = dressing_reason({n: odd[n] for n in sound}, foreign)
+    if dressing is not None:
+        return [], [dressing]
+    reasons = own | foreign
+    bones = [shaft for shaft in shafts if reasons[shaft.number] is None]
+    return bones, [reason for reason in reasons.values() if reason is not None]
+
+
+def _own_reason(shaft: _Measured, limits: Analysis, scale: _Scale) -> Reason | None:
+    """The first gate that a bone fails by itself."""
+    noisy = exposure_reason(shaft.walls, shaft.profile)
+    return noisy or bone_reason(shaft.walls, shaft.profile, scale.mm_per_px, limits.min_valid_fraction)
+
+
+def _shaft(frame: Frame, found: _Found, number: _Number, limits: Analysis, scale: _Scale) -> _Measured:
+    walls = find_walls(frame, found.axes[number])
+    if scale.mm_per_px is None or limits.roi_mode == "scaled":
+        roi_px = RELATIVE_ROI[number] * walls.strip.length_px
+    else:
+        roi_px = limits.roi_length_mm[number] / scale.mm_per_px
+    return _Measured(number, walls, measure(walls, number, roi_px, limits.roi_margin_fraction, scale.blur_px))
 
 
 def _incomplete(bones: list[_Measured]) -> Reason:

@@ -36,6 +36,8 @@ _EXPECTED_WIDTH = 0.2  # of the palm radius (derived from real hands)
 _LENGTH_PER_SPACING = {2: 1.62, 3: 1.61, 4: 1.42}  # bone length over the distance between heads 2 and 4
 # All in bone lengths, from anatomy: a joint space of 1.5 mm and bones of about 62 mm.
 _GAP_SIGMA = 0.012
+_PLATE_SIGMA = 0.008
+_PLATE = (0.78, 0.93)  # where growth plates of the heads lie
 _STEP = 0.004
 _BASE_REACH = 0.2  # how far the first guess of a base may be off
 _BASE_SPREADS = (0.2, 0.06)  # and how far it usually is, at first and once more from there
@@ -50,7 +52,6 @@ _PHALANX = (1.1, 1.3)  # nor there; below are the growth plates of the phalanges
 _JOINT = 0.06  # half width of where the finger joint is
 _CLEARER = 0.7  # other axes must have that much less of it to be believed; own choice
 _CROSSED = 0.8  # clearness of a gap across a shaft over the joint's, below 0.6 in right axes (derived)
-
 
 
 def find_axes(frame: Frame, located: Located) -> dict[int, Axis] | Reason:
@@ -73,6 +74,15 @@ def find_axes(frame: Frame, located: Located) -> dict[int, Axis] | Reason:
             clearer = sum(_crossings(frame, again)) < _CLEARER * sum(crossed)
             axes = again if clearer else axes
     return _settled(frame, axes)
+
+
+def growth_plates(frame: Frame, axes: dict[int, Axis]) -> float:
+    """Clearness of the dark line below the heads, in root mean squares; the middle one of the bones."""
+    found: list[float] = []
+    for axis in axes.values():
+        s, answer = _gaps(frame, axis, (0.7, 1.1), _PLATE_SIGMA)
+        found.append(float(answer[(s > _PLATE[0]) & (s < _PLATE[1])].max()))
+    return float(np.median(found))
 
 
 def _fitted(frame: Frame, located: Located, shafts: dict[int, Shaft]) -> dict[int, Axis]:
@@ -140,16 +150,18 @@ def _by_proportion(axes: dict[int, Axis]) -> dict[int, Axis]:
     return settled
 
 
-def _gaps(frame: Frame, axis: Axis, part: tuple[float, float]) -> tuple[Floats, Floats]:
+def _gaps(
+    frame: Frame, axis: Axis, part: tuple[float, float], sigma: float = _GAP_SIGMA
+) -> tuple[Floats, Floats]:
     """Places along the axis (n,) and how much a thin dark line crosses it there, in root mean squares."""
     along = axis.head_px - axis.base_px
     across = np.array([-along[1], along[0]]) / np.hypot(*along)
-    margin = 3 * _GAP_SIGMA
+    margin = 3 * sigma
     s = np.arange(part[0] - margin, part[1] + margin, _STEP)
     x = np.linspace(-_BAND, _BAND, 31) * axis.width_px
     places = axis.base_px + s[:, None, None] * along + x[None, :, None] * across
-    values = cv2.GaussianBlur(_sampled(frame, places), (0, 0), sigmaX=2.0, sigmaY=_GAP_SIGMA / _STEP)
-    lag = round(_GAP_SIGMA / _STEP)
+    values = cv2.GaussianBlur(_sampled(frame, places), (0, 0), sigmaX=2.0, sigmaY=sigma / _STEP)
+    lag = round(sigma / _STEP)
     dark = np.zeros_like(values)
     dark[lag:-lag] = values[2 * lag :] + values[: -2 * lag] - 2 * values[lag:-lag]
     dark /= np.sqrt((dark * dark).mean()) + 1e-9

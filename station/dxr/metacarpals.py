@@ -105,7 +105,13 @@ def find_shafts(located: Located, *, from_tips: bool = False) -> dict[int, Shaft
     hand = located.hand
     pose = pose_of(hand, located.side)
     answers = _ridges(_patch(located.image, pose))
-    lines = [_candidates(answers, *_expected(hand, pose, number, from_tips), ) for number in NUMBERS]
+    lines = [
+        _candidates(
+            answers,
+            *_expected(hand, pose, number, from_tips),
+        )
+        for number in NUMBERS
+    ]
     chosen = _choose(lines)
     if chosen is None:
         return _not_found(0.0)

@@ -36,7 +36,9 @@ _MAX_EXTENT = 0.17  # of W, half-maximum width of the outer slope; sharp images 
 _MAX_SATURATED = 0.02  # of the region's pixels, dose image: where the detector clips, bone is lost (derived)
 _MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clipped canal does not (derived)
 _MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
-_MIN_FLARE = 0.9  # a metacarpal widens from its narrowest part to base and head; 0.1 is its edges' error (anatomy)
+_MIN_FLARE = (
+    0.9  # a metacarpal widens from its narrowest part to base and head; 0.1 is its edges' error (anatomy)
+)
 _LAST_WAIST = (
     0.65  # metacarpals are narrowest at or below mid length (0.34-0.55 in real hands), phalanges above
 )
@@ -45,6 +47,12 @@ _MIN_DIP = 0.25  # contrast of the shaft at its weakest place, over its median (
 _BESIDE = 0.3  # of the width, looked at beside the bone
 _DIP_LENGTH = 0.04  # of the length, half of what is averaged
 _MAX_ANISOTROPY = 0.01
+_MIN_SPACING = (
+    0.417  # of metacarpals 2 and 4 at mid length, over length 3: mean less 3 SD of 15 real hands (derived)
+)
+_OPEN_PLATE = 1.15  # clearness; heads without plate 0.7-0.8, open plates 0.9-2 (derived)
+_ADULT_YEARS = 18.0
+_PLATES_CLOSED_YEARS = 25.0  # no metacarpal grows beyond; older lines are scars (anatomy)
 
 
 def frame_reason(frame: Frame, limit_mm: float) -> Reason | None:
@@ -89,6 +97,34 @@ def cut_reason(located: Located, axes: dict[int, Axis]) -> Reason | None:
                     number,
                 )
     return None
+
+
+def rotation_reason(axes: dict[int, Axis]) -> Reason | None:
+    """Whether metacarpals 2 and 4 lie too close for a flat hand, seen from 25-40 degrees on."""
+    middles = {number: (axis.base_px + axis.head_px) / 2 for number, axis in axes.items()}
+    length = float(np.hypot(*(axes[3].head_px - axes[3].base_px)))
+    spacing = float(np.hypot(*(middles[2] - middles[4]))) / length
+    if spacing >= _MIN_SPACING:
+        return None
+    return Reason(
+        "hand-rotated",
+        f"metacarpals 2 and 4 lie {spacing:.2f} bone lengths apart: the hand is turned on its side",
+        "Lay the hand flat, palm down, without rotating it.",
+        spacing,
+        _MIN_SPACING,
+    )
+
+
+def growth_note(clearness: float, age: float | None) -> Reason | None:
+    """A note where growth plates are open or must be expected to be."""
+    seen = clearness > _OPEN_PLATE and (age is None or age < _PLATES_CLOSED_YEARS)
+    if not seen and (age is None or age >= _ADULT_YEARS):
+        return None
+    what = "growth plates are seen at the metacarpal heads" if seen else "growth plates may still be open"
+    remedy = "Use references for children; adult scores do not apply before growth has ended."
+    return Reason(
+        "physes-open", f"{what}: ratios are given, adult scores do not apply", remedy, clearness, _OPEN_PLATE
+    )
 
 
 def bone_reason(walls: Walls, profile: Profile, mm_per_px: float | None, min_valid: float) -> Reason | None:
