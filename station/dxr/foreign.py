@@ -55,7 +55,7 @@ _CLIPPED = 0.13  # more of the canal than in the other bones: what no canal reac
 
 @dataclass(frozen=True, slots=True)
 class Oddness:
-    """How far one shaft's region is from an even tube; shares of the bone's contrast if nothing else is said."""
+    """How far one shaft's region is from an even tube; mostly in shares of the bone's contrast."""
 
     contrast: float  # cortex over the tissue beside it, attenuation
     brightest: float  # of the region over the tissue beside it, attenuation

@@ -33,6 +33,10 @@ _MAX_WALL_RATIO = 3.0  # radial to ulnar wall; BLSA: about 1.1 (derived)
 _MAX_WIDTH_RATIO = 1.9  # widest to narrowest of the three bones (derived)
 _MIN_CONTRAST = 2.0  # endosteal edge steepness over its noise (derived)
 _MAX_EXTENT = 0.17  # of W, half-maximum width of the outer slope; sharp images 0.06-0.16 (derived)
+# Extent of a sharp edge on phantoms: rise of the tube, 2.9 sigma of blur, 4.1 pixels (derived, within 8 %)
+_RISE_MM, _PER_BLUR, _PER_PITCH = 0.22, 2.9, 4.1
+_MOST_BLUR_MM = 0.25  # sigma of the worst system that may be measured
+_SLACK = 1.1
 _MAX_SATURATED = 0.02  # of the region's pixels, dose image: where the detector clips, bone is lost (derived)
 _MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clipped canal does not (derived)
 _MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
@@ -133,7 +137,7 @@ def bone_reason(walls: Walls, profile: Profile, mm_per_px: float | None, min_val
         _resolution(profile),
         _saturation(walls, profile),
         _shape(walls, profile),
-        _sharpness(walls, profile),
+        _sharpness(walls, profile, mm_per_px),
         _valid(profile, min_valid),
         _contrast(profile),
         _anatomy(profile, mm_per_px),
@@ -211,17 +215,22 @@ def _saturation(walls: Walls, profile: Profile) -> Reason | None:
     )
 
 
-def _sharpness(walls: Walls, profile: Profile) -> Reason | None:
+def _sharpness(walls: Walls, profile: Profile, mm_per_px: float | None) -> Reason | None:
     rows, _ = _region(walls, profile)
-    extent = float(np.median(walls.extent[rows])) / profile.w_px
-    if extent <= _MAX_EXTENT:
+    extent_px = float(np.median(walls.extent[rows]))
+    limit_px = _MAX_EXTENT * profile.w_px
+    if mm_per_px is not None and walls.strip.signal is Signal.DOSE:
+        squares = _RISE_MM**2 + (_PER_BLUR * _MOST_BLUR_MM) ** 2 + (_PER_PITCH * mm_per_px) ** 2
+        limit_px = min(limit_px, _SLACK * float(np.sqrt(squares)) / mm_per_px)
+    if extent_px <= limit_px:
         return None
+    share, limit = extent_px / profile.w_px, limit_px / profile.w_px
     return Reason(
         "blurred",
-        f"the outline of metacarpal {profile.number} is blurred over {extent:.0%} of its width",
+        f"the outline of metacarpal {profile.number} is blurred over {share:.0%} of its width",
         "Look for motion; use the original image, neither reduced nor smoothed.",
-        extent,
-        _MAX_EXTENT,
+        share,
+        limit,
     )
 
 
