@@ -175,9 +175,9 @@ def _bones(
     sound = [n for n, reason in own.items() if reason is None or reason.id not in _NO_SHAFT]
     foreign = foreign_reasons(odd, sound)
     dressing = dressing_reason({n: odd[n] for n in sound}, foreign)
-    if dressing is not None:
-        return [], [dressing]
     reasons = own | foreign
+    if dressing is not None:
+        return [], [dressing, *(reason for reason in reasons.values() if reason is not None)]
     bones = [shaft for shaft in shafts if reasons[shaft.number] is None]
     return bones, [reason for reason in reasons.values() if reason is not None]
 

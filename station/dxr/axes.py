@@ -95,7 +95,7 @@ def _crossings(frame: Frame, axes: dict[int, Axis]) -> list[float]:
     """For each bone the clearest gap across its shaft or the phalanx's, over that of the joint between."""
     ratios: list[float] = []
     for axis in axes.values():
-        s, answer = _gaps(frame, axis, (_SHAFT[0], _PHALANX[1]))
+        s, answer = _gaps(frame, axis, (_SHAFT[0], _PHALANX[1]), both_sides=True)
         shafts = (s < _SHAFT[1]) | (s > _PHALANX[0])
         joint = answer[np.abs(s - 1) < _JOINT].max()
         ratios.append(float(answer[shafts].max() / max(joint, 1e-3)))
@@ -151,7 +151,12 @@ def _by_proportion(axes: dict[int, Axis]) -> dict[int, Axis]:
 
 
 def _gaps(
-    frame: Frame, axis: Axis, part: tuple[float, float], sigma: float = _GAP_SIGMA
+    frame: Frame,
+    axis: Axis,
+    part: tuple[float, float],
+    sigma: float = _GAP_SIGMA,
+    *,
+    both_sides: bool = False,
 ) -> tuple[Floats, Floats]:
     """Places along the axis (n,) and how much a thin dark line crosses it there, in root mean squares."""
     along = axis.head_px - axis.base_px
@@ -163,7 +168,9 @@ def _gaps(
     values = cv2.GaussianBlur(_sampled(frame, places), (0, 0), sigmaX=2.0, sigmaY=sigma / _STEP)
     lag = round(sigma / _STEP)
     dark = np.zeros_like(values)
-    dark[lag:-lag] = values[2 * lag :] + values[: -2 * lag] - 2 * values[lag:-lag]
+    below, above, here = values[: -2 * lag], values[2 * lag :], values[lag:-lag]
+    # the foot of something bright, such as a ring, is dark against one side only
+    dark[lag:-lag] = (2 * np.minimum(below, above) if both_sides else below + above) - 2 * here
     dark /= np.sqrt((dark * dark).mean()) + 1e-9
     answer = np.zeros(len(s))
     for column, share in zip(dark.T, np.abs(x) / x[-1], strict=True):

@@ -61,7 +61,7 @@ class Oddness:
     brightest: float  # of the region over the tissue beside it, attenuation
     dark_line: float  # depth of the darkest narrow line across the shaft
     bright_line: float
-    patch: float  # largest unevenness of 0.15 widths
+    patch: float  # largest unevenness of 0.15 widths, negative if dark
     step: float  # largest sudden shift of the shaft to one side
     texture: float  # rms unevenness beside the bone
     clipped_canal: float  # share of the canal's middle at the picture's ceiling, 0 ... 1
@@ -80,13 +80,14 @@ def oddness(walls: Walls, profile: Profile) -> Oddness:
     smooth = cv2.GaussianBlur(rest, (0, 0), sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_REPLICATE)
     bright = cv2.GaussianBlur(values, (0, 0), sigmas[0] / 2, sigmaY=sigmas[1] / 2)
     inside = np.abs(x) < _INSIDE
+    patches = smooth[:, bone].ravel()
     dark_line, bright_line = _lines(rest[:, inside], x[inside], row_widths)
     return Oddness(
         contrast=contrast,
         brightest=float(np.percentile(bright[:, bone], 99.5)) - tissue,
         dark_line=dark_line,
         bright_line=bright_line,
-        patch=float(np.abs(smooth[:, bone]).max()),
+        patch=float(patches[int(np.abs(patches).argmax())]),
         step=_step(rest, x, row_widths),
         texture=float(np.sqrt(np.mean(smooth[:, beside] ** 2))),
         clipped_canal=_clipped(walls, rows),
@@ -107,7 +108,9 @@ def foreign_reasons(found: dict[int, Oddness], shafts: Collection[int]) -> dict[
     for number, odd in found.items():
         reason = _metal(number, odd.brightest / usual, odd.clipped_canal - least_clipped)
         if reason is None and number in shafts:
-            reason = _crossed(number, odd) or _covered(number, odd, odd.contrast / usual)
+            reason = _crossed(number, odd, odd.contrast / usual) or _covered(
+                number, odd, odd.contrast / usual
+            )
         if reason is not None:
             reasons[number] = reason
     return reasons
@@ -115,8 +118,9 @@ def foreign_reasons(found: dict[int, Oddness], shafts: Collection[int]) -> dict[
 
 def dressing_reason(found: dict[int, Oddness], foreign: dict[int, Reason]) -> Reason | None:
     """Whether a texture lies over the whole hand, as of plaster, fibre or bandage, and nothing plainer."""
-    plain = {reason.id for reason in foreign.values()} & {"metal", "shaft-broken"}
-    if len(found) < _MIN_BONES or plain:
+    broken = sum(reason.id == "shaft-broken" for reason in foreign.values())
+    metal = any(reason.id == "metal" for reason in foreign.values())
+    if len(found) < _MIN_BONES or metal or 0 < broken < len(found):
         return None
     texture = float(np.median([odd.texture for odd in found.values()]))
     if texture <= _MAX_DRESSING:
@@ -143,14 +147,20 @@ def _metal(number: int, brightest: float, clipped: float) -> Reason | None:
     )
 
 
-def _crossed(number: int, odd: Oddness) -> Reason | None:
+def _crossed(number: int, odd: Oddness, contrast: float) -> Reason | None:
+    if contrast > _CONTRAST[1]:
+        return None  # what covers the shaft says more than its end, which looks like a line
     remedy = "Look at the image: a fracture makes the bone useless for this measurement, a ring can come off."
-    if odd.dark_line > max(_DARK_LINE, odd.bright_line):
-        message = f"a dark line crosses the shaft of metacarpal {number}, as of a fracture"
+    message = f"a dark line crosses the shaft of metacarpal {number}, as of a fracture"
+    if odd.dark_line > _DARK_LINE and odd.patch < 0:
         return Reason("shaft-broken", message, remedy, odd.dark_line, _DARK_LINE)
-    if odd.bright_line > _BRIGHT_LINE:
+    if odd.patch < -_MAX_PATCH:
+        return Reason("shaft-broken", message, remedy, -odd.patch, _MAX_PATCH)
+    if odd.bright_line > _BRIGHT_LINE or odd.dark_line > _DARK_LINE:
         message = f"a bright line crosses the shaft of metacarpal {number}: a ring, a wire or another bone"
-        return Reason("overlying-structure", message, remedy, odd.bright_line, _BRIGHT_LINE)
+        return Reason(
+            "overlying-structure", message, remedy, max(odd.bright_line, odd.dark_line), _BRIGHT_LINE
+        )
     if odd.step > _MAX_STEP:
         message = f"the shaft of metacarpal {number} jumps to one side, as of a displaced fracture"
         return Reason("shaft-broken", message, remedy, odd.step, _MAX_STEP)

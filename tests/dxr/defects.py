@@ -86,7 +86,11 @@ def step(picture, number, shift_mm, angle_deg=20.0):
     s, x = picture.around(number)
     across, _ = _turned(s, x, angle_deg)
     reach = picture.width_mm(number)
-    moved = np.float32(shift_mm * picture.per_mm) * _edge(-across) * np.clip(2 - np.abs(x) / reach, 0, 1)
+    moved = (
+        np.float32(shift_mm * picture.per_mm)
+        * _edge(-across)
+        * np.clip((1.1 - np.abs(x) / reach) / 0.35, 0, 1)
+    )
     base, head, _ = picture.axes[number]
     along = (head - base) / np.hypot(*(head - base))
     row, column = (np.arange(n, dtype=np.float32) for n in picture.values.shape)
