@@ -63,7 +63,7 @@ _Number = Literal[2, 3, 4]
 _MEASURED: tuple[_Number, ...] = (2, 3, 4)
 _MIN_BONES = 2  # own choice
 # What is no shaft that can be looked at for something foreign
-_NO_SHAFT = frozenset({"not-a-metacarpal", "resolution-too-low", "underexposed"})
+_NO_SHAFT = frozenset({"not-a-metacarpal", "resolution-too-low", "underexposed", "width-implausible"})
 _DETECTOR_BLUR_MM = 0.10  # sigma of a flat panel with its focal spot, 0.09-0.14 (derived)
 
 
