@@ -44,7 +44,7 @@ _PATCH, _LINE, _STEP = 0.15, 0.12, 0.3  # sizes of what is sought, in widths: a 
 # and built defects judge them.
 _DARK_LINE, _BRIGHT_LINE = 0.075, 0.085
 _MAX_PATCH = 0.42
-_MAX_STEP = 0.24  # about 1 mm
+_MAX_STEP = 0.3  # about 1.2 mm; 0.20 in one real hand, 2 mm read 0.38 and more
 _MAX_TEXTURE = 0.09  # of one bone
 _MIN_BONES = 2
 _MAX_DRESSING = 0.06  # of the middle one of the bones: a dressing lies over all
