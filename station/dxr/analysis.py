@@ -5,7 +5,7 @@ Assumes
 Tolerates
     Any in-plane rotation, either side, mirrored display images, display images of unknown scale.
 Method
-    locate, metacarpals, edges, radiogrammetry, reference, with the gates of `quality` between.
+    localise, axes, edges, radiogrammetry, reference, with the gates of `quality` and `foreign` between.
 Meaning
     Lengths are in the object plane. Density is c·VPA·(1 − p) with VPA brought to the reference magnification;
     constants come from the protocol. Without a trusted scale only MCI, A/W² and the buckling ratio are given.
