@@ -5,7 +5,7 @@ metacarpal, x towards the thumb, y towards the forearm. Widths and walls are fro
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -213,11 +213,12 @@ def _phalanx(spec: HandSpec, length_mm: float, sizes: list[float], twist_deg: fl
 def _forearm(spec: HandSpec, twist_deg: float) -> list[Bone]:
     def tube(ends: tuple[Point, Point], sizes: tuple[float, ...], **more: float) -> Tube:
         width, base_width, head_width, wall = sizes
-        return Tube(
+        plain = Tube(
             length_mm=_length(*ends) * spec.scale, width_mm=width * spec.scale,
             base_width_mm=base_width * spec.scale, head_width_mm=head_width * spec.scale,
-            wall_mm=wall * spec.t / 1.6, waist=0.6, twist_deg=twist_deg, **more,
+            wall_mm=wall * spec.t / 1.6, waist=0.6, twist_deg=twist_deg,
         )  # fmt: skip
+        return replace(plain, **more)
 
     radius, ulna = ((6.0, 225.0), (8.6, 63.4)), ((-17.5, 225.0), (-13.6, 67.0))
     return [

@@ -15,14 +15,13 @@ Known failures
     Overlapping metacarpals (oblique views) and metal in the palm.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from station.dxr.edges import Axis
 from station.dxr.hand import Hand
 from station.dxr.localise import Located
 from station.exam import Side
@@ -40,7 +39,9 @@ _ACROSS = (-1.5, 1.4)  # towards the thumb
 _BASE_ALONG = {2: -0.37, 3: -0.35, 4: -0.37, 5: -0.43}  # from the palm centre
 _BASE_ACROSS = {2: 0.22, 3: -0.08, 4: -0.34, 5: -0.51}
 _HEAD_BELOW_FINGER_BASE = {2: 0.06, 3: 0.19, 4: 0.21, 5: 0.03}
-_LENGTH_PER_SPACING = {2: 1.62, 3: 1.61, 4: 1.42}  # bone length over the distance between heads 2 and 4
+# The same from the finger tips, for fingers together (means of real hands of ages 8-16), in R:
+_HEAD_BELOW_TIP = {2: 1.78, 3: 2.05, 4: 1.95, 5: 1.55}
+_LENGTH = {2: 1.58, 3: 1.53, 4: 1.38, 5: 1.27}
 _RIDGE_SIGMA = 0.075  # about 0.4 shaft widths, in R
 _FRACTIONS = np.linspace(0.22, 0.82, 25)  # of the bone, where ridge answers are averaged
 _SEARCH = 0.26  # how far either end may move sideways, in R
@@ -88,8 +89,13 @@ def pose_of(hand: Hand, side: Side) -> Pose:
     return Pose(np.asarray(hand.palm_px), up, right if side is Side.LEFT else -right, hand.palm_radius_px)
 
 
-def find_shafts(located: Located) -> dict[int, Shaft] | Reason:
+def find_shafts(located: Located, *, from_tips: bool = False) -> dict[int, Shaft] | Reason:
     """Name and locate metacarpals 2-5.
+
+    Parameters
+    ----------
+    from_tips : bool
+        Expect the heads below the finger tips instead of the finger bases: right for fingers together.
 
     Returns
     -------
@@ -99,7 +105,13 @@ def find_shafts(located: Located) -> dict[int, Shaft] | Reason:
     hand = located.hand
     pose = pose_of(hand, located.side)
     answers = _ridges(_patch(located.image, pose))
-    lines = [_candidates(answers, hand, pose, number) for number in NUMBERS]
+    lines = [
+        _candidates(
+            answers,
+            *_expected(hand, pose, number, from_tips),
+        )
+        for number in NUMBERS
+    ]
     chosen = _choose(lines)
     if chosen is None:
         return _not_found(0.0)
@@ -109,22 +121,6 @@ def find_shafts(located: Located) -> dict[int, Shaft] | Reason:
     }
     weakest = min(shaft.answer for shaft in shafts.values())
     return _not_found(weakest) if weakest < _MIN_ANSWER else shafts
-
-
-def settle_bases(axes: dict[int, Axis]) -> dict[int, Axis]:
-    """Base ends half way between the palm's prior and the lengths that the spacing of the heads implies.
-
-    The base overlaps the carpus and shows no clear joint. The palm's prior moves with the soft tissue between
-    the fingers, the spacing of the heads with the spread of the metacarpals: the mean errs least.
-    """
-    spacing = float(np.hypot(*(axes[2].head_px - axes[4].head_px)))
-    settled: dict[int, Axis] = {}
-    for number, axis in axes.items():
-        towards = axis.base_px - axis.head_px
-        prior = float(np.hypot(*towards))
-        length = (prior + _LENGTH_PER_SPACING[number] * spacing) / 2
-        settled[number] = replace(axis, base_px=axis.head_px + towards * (length / prior))
-    return settled
 
 
 def _not_found(weakest: float) -> Reason:
@@ -174,9 +170,18 @@ class _Lines:
         return low + fraction * (high - low)
 
 
-def _candidates(answers: Image, hand: Hand, pose: Pose, number: int) -> _Lines:
+def _expected(hand: Hand, pose: Pose, number: int, from_tips: bool) -> tuple[Floats, Floats]:
+    """Base and head of a metacarpal where the fingers let them be expected, in R."""
+    finger = hand.fingers[number]
+    head = pose.to_hand(finger.base_px) - (_HEAD_BELOW_FINGER_BASE[number], 0.0)
     base = np.array([_BASE_ALONG[number], _BASE_ACROSS[number]])
-    head = pose.to_hand(hand.fingers[number].base_px) - (_HEAD_BELOW_FINGER_BASE[number], 0.0)
+    if from_tips:
+        head[0] = pose.to_hand(finger.tip_px)[0] - _HEAD_BELOW_TIP[number]
+        base[0] = head[0] - _LENGTH[number]
+    return base, head
+
+
+def _candidates(answers: Image, base: Floats, head: Floats) -> _Lines:
     shifts = np.arange(-_SEARCH, _SEARCH + 1e-9, _STEP)
     shift_base, shift_head = (s.ravel() for s in np.meshgrid(shifts, shifts, indexing="ij"))
     along = base[0] + _FRACTIONS * (head[0] - base[0])

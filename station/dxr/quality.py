@@ -33,18 +33,30 @@ _MAX_WALL_RATIO = 3.0  # radial to ulnar wall; BLSA: about 1.1 (derived)
 _MAX_WIDTH_RATIO = 1.9  # widest to narrowest of the three bones (derived)
 _MIN_CONTRAST = 2.0  # endosteal edge steepness over its noise (derived)
 _MAX_EXTENT = 0.17  # of W, half-maximum width of the outer slope; sharp images 0.06-0.16 (derived)
+# Extent of a sharp edge on phantoms: rise of the tube, 2.9 sigma of blur, 4.1 pixels (derived, within 8 %)
+_RISE_MM, _PER_BLUR, _PER_PITCH = 0.22, 2.9, 4.1
+_MOST_BLUR_MM = 0.25  # sigma of the worst system that may be measured
+_SLACK = 1.1
 _MAX_SATURATED = 0.02  # of the region's pixels, dose image: where the detector clips, bone is lost (derived)
 _MAX_CLIPPED = 0.25  # display image: clipped cortex alone keeps its edges, clipped canal does not (derived)
 _MIN_SNR = 8.0  # of single pixels under the bone (derived: below it the endosteal edge drowns)
-_MIN_FLARE = 1.0  # a metacarpal widens from its narrowest part to base and head (derived)
+_MIN_FLARE = (
+    0.9  # a metacarpal widens from its narrowest part to base and head; 0.1 is its edges' error (anatomy)
+)
 _LAST_WAIST = (
-    0.6  # metacarpals are narrowest at or below mid length (0.34-0.55 in real hands), phalanges above
+    0.65  # metacarpals are narrowest at or below mid length (0.34-0.55 in real hands), phalanges above
 )
 _SHAFT = (0.3, 0.75)  # of the length: where nothing may cross
 _MIN_DIP = 0.25  # contrast of the shaft at its weakest place, over its median (derived)
 _BESIDE = 0.3  # of the width, looked at beside the bone
 _DIP_LENGTH = 0.04  # of the length, half of what is averaged
 _MAX_ANISOTROPY = 0.01
+_MIN_SPACING = (
+    0.417  # of metacarpals 2 and 4 at mid length, over length 3: mean less 3 SD of 15 real hands (derived)
+)
+_OPEN_PLATE = 1.15  # clearness; phantoms and one grown hand 0.7-0.8, most open plates 1.2-2 (derived)
+_ADULT_YEARS = 18.0
+_PLATES_CLOSED_YEARS = 25.0  # no metacarpal grows beyond; older lines are scars (anatomy)
 
 
 def frame_reason(frame: Frame, limit_mm: float) -> Reason | None:
@@ -91,13 +103,41 @@ def cut_reason(located: Located, axes: dict[int, Axis]) -> Reason | None:
     return None
 
 
+def rotation_reason(axes: dict[int, Axis]) -> Reason | None:
+    """Whether metacarpals 2 and 4 lie too close for a flat hand, seen from 25-40 degrees on."""
+    middles = {number: (axis.base_px + axis.head_px) / 2 for number, axis in axes.items()}
+    length = float(np.hypot(*(axes[3].head_px - axes[3].base_px)))
+    spacing = float(np.hypot(*(middles[2] - middles[4]))) / length
+    if spacing >= _MIN_SPACING:
+        return None
+    return Reason(
+        "hand-rotated",
+        f"metacarpals 2 and 4 lie {spacing:.2f} bone lengths apart: the hand is turned on its side",
+        "Lay the hand flat, palm down, without rotating it.",
+        spacing,
+        _MIN_SPACING,
+    )
+
+
+def growth_note(clearness: float, age: float | None) -> Reason | None:
+    """A note where growth plates are open or must be expected to be."""
+    seen = clearness > _OPEN_PLATE and (age is None or age < _PLATES_CLOSED_YEARS)
+    if not seen and (age is None or age >= _ADULT_YEARS):
+        return None
+    what = "growth plates are seen at the metacarpal heads" if seen else "growth plates may still be open"
+    remedy = "Use references for children; adult scores do not apply before growth has ended."
+    return Reason(
+        "physes-open", f"{what}: ratios are given, adult scores do not apply", remedy, clearness, _OPEN_PLATE
+    )
+
+
 def bone_reason(walls: Walls, profile: Profile, mm_per_px: float | None, min_valid: float) -> Reason | None:
     """The first gate that one bone fails."""
     checks = (
         _resolution(profile),
         _saturation(walls, profile),
         _shape(walls, profile),
-        _sharpness(walls, profile),
+        _sharpness(walls, profile, mm_per_px),
         _valid(profile, min_valid),
         _contrast(profile),
         _anatomy(profile, mm_per_px),
@@ -175,17 +215,22 @@ def _saturation(walls: Walls, profile: Profile) -> Reason | None:
     )
 
 
-def _sharpness(walls: Walls, profile: Profile) -> Reason | None:
+def _sharpness(walls: Walls, profile: Profile, mm_per_px: float | None) -> Reason | None:
     rows, _ = _region(walls, profile)
-    extent = float(np.median(walls.extent[rows])) / profile.w_px
-    if extent <= _MAX_EXTENT:
+    extent_px = float(np.median(walls.extent[rows]))
+    limit_px = _MAX_EXTENT * profile.w_px
+    if mm_per_px is not None and walls.strip.signal is Signal.DOSE:
+        squares = _RISE_MM**2 + (_PER_BLUR * _MOST_BLUR_MM) ** 2 + (_PER_PITCH * mm_per_px) ** 2
+        limit_px = min(limit_px, _SLACK * float(np.sqrt(squares)) / mm_per_px)
+    if extent_px <= limit_px:
         return None
+    share, limit = extent_px / profile.w_px, limit_px / profile.w_px
     return Reason(
         "blurred",
-        f"the outline of metacarpal {profile.number} is blurred over {extent:.0%} of its width",
+        f"the outline of metacarpal {profile.number} is blurred over {share:.0%} of its width",
         "Look for motion; use the original image, neither reduced nor smoothed.",
-        extent,
-        _MAX_EXTENT,
+        share,
+        limit,
     )
 
 

@@ -39,11 +39,12 @@ _MIN_SLOPE = 2.0  # endosteal steepness over its noise
 _OUTLIER_MAD = 3.5
 _MIN_SPREAD_PX = 0.5  # a spread below that calls nothing an outlier
 _NORMAL_95 = 1.96
-# Of W, half widths of what the fit does not model (derived: T from phantoms with uneven outlines, W from carved
-# real surfaces)
+# Of W, half widths of what the fit does not model (derived: T from phantoms with uneven outlines, W from
+# carved real surfaces)
 _BEYOND_T, _BEYOND_W = 0.002, 0.004
-# Of W, what steepest gradients are wrong by on real shafts (derived from carved real surfaces): the half width
-# without a fit. Where fit and gradients differ by more, the profile is no tube's and the excess is in doubt.
+# Of W, what steepest gradients are wrong by on real shafts (derived from carved real surfaces): the half
+# width without a fit. Where fit and gradients differ by more, the profile is no tube's and the excess is in
+# doubt.
 _GRADIENT_BIAS = 0.025
 _DISPLAY_BLUR_PX = 1.0  # of a display image, where nothing is known (derived)
 

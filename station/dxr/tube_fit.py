@@ -10,9 +10,9 @@ Method
     2·W·√(u(1 − u)) times a slowly varying factor: 1 for a circle, here a Legendre series with a Gaussian
     prior. The profile is outer chord minus inner chord, blurred, plus tissue; what a dose image adds to that
     (hardening, scatter, logarithm of the blur) is taken out by the fitted tube itself. Walls by steepest
-    gradient are a weak prior, which decides where a display's tone curve is flat. Series and tissue are linear
-    and solved for; the four silhouettes and the blur are found by Levenberg-Marquardt from scanned starts.
-    Blurred chords are sums over nodes u = (1 − cos θ)/2, where the root's end points are smooth.
+    gradient are a weak prior, which decides where a display's tone curve is flat. Series and tissue are
+    linear and solved for; the four silhouettes and the blur are found by Levenberg-Marquardt from scanned
+    starts. Blurred chords are sums over nodes u = (1 − cos θ)/2, where the root's end points are smooth.
 Meaning
     Edges are silhouettes, not steepest slopes: they do not move with blur, kV or pitch. The covariance is of
     the estimate: misfit of this very profile, with its correlation across, plus what the priors hold back.
@@ -253,7 +253,7 @@ class _Model:
             1 + (away / _FAR) ** 2
         )  # a path of gradients that left its edge must not pull for ever
         residuals = np.concatenate([system @ solution - target, [blur, uneven], away])
-        return _State(place, residuals, columns @ solution, solution)
+        return _State(place, residuals, columns @ solution, np.asarray(solution, np.float64))
 
     def _chords(self, left: float, right: float, sigma: float, series: Floats) -> Floats:
         off = (self.x[:, None] - (left + (right - left) * self.u)) / sigma

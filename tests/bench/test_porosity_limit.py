@@ -15,12 +15,13 @@ from meshes import Beam, carve, shoot
 
 from simulators.phantom import HandPhantom
 from simulators.spec import HandSpec, Panel, Pose
-from station.dxr import analysis
+from station.dxr.analysis import traced
 from station.dxr.edges import find_axis, find_walls
 from station.dxr.porosity import SPREAD_U95, estimate_porosity, measure_porosity
+from station.dxr.quantities import Scale
 from station.dxr.radiogrammetry import measure
 from station.frame import Frame, Signal, Stage
-from station.protocols import load_protocol
+from station.protocols import load_protocol, load_reference
 from station.result import Reason
 
 MESHES = Path(__file__).parents[2] / "../shared/data/mesh"
@@ -46,9 +47,10 @@ def exposures(wall_mm, pitch_mm):
 
 
 def porosity(frame, protocol):
-    scale = analysis._Scale.of(frame, protocol)
-    bones, _ = analysis._bones(frame, analysis._find(frame), protocol.analysis, scale)
-    return estimate_porosity(frame, [(bone.walls, bone.profile) for bone in bones], scale.mm_per_px)
+    reference = load_reference(protocol.analysis.reference)
+    bones = traced(frame, 60, None, protocol, reference)[1].bones
+    scale = Scale.of(frame, protocol).mm_per_px
+    return estimate_porosity(frame, [(bone.walls, bone.profile) for bone in bones], scale)
 
 
 @pytest.mark.parametrize("pitch_mm", [0.10, 0.14])

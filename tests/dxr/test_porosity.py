@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from station.dxr import analysis
-from station.dxr.analysis import analyse
+from station.dxr.analysis import analyse, traced
 from station.dxr.porosity import SPREAD_U95, estimate_porosity, measure_porosity
+from station.dxr.quantities import Scale
 from station.frame import Signal, Stage
 from station.result import Measurement, Reason
 
@@ -15,15 +15,15 @@ SEEDS = (3, 4)
 
 
 @pytest.fixture
-def seen(shoot, protocol):
+def seen(shoot, protocol, reference):
     """Frame, measured bones and scale of an exposure, by the package's own steps."""
 
     def see(hand, pose="rotation=7", **exposure):
         frame = shoot(hand, pose, **exposure).frame
-        scale = analysis._Scale.of(frame, protocol)
-        bones, failed = analysis._bones(frame, analysis._find(frame), protocol.analysis, scale)
-        assert not failed
-        return frame, [(bone.walls, bone.profile) for bone in bones], scale.mm_per_px
+        bones = traced(frame, 60, None, protocol, reference)[1].bones
+        assert not [bone.reason for bone in bones if bone.reason]
+        scale = Scale.of(frame, protocol).mm_per_px
+        return frame, [(bone.walls, bone.profile) for bone in bones], scale
 
     return see
 
@@ -93,13 +93,11 @@ def test_display_images_give_the_constant(shoot, protocol, reference):
     assert "porosity-not-measured" in {note.id for note in found.notes}
 
 
-def test_a_mirrored_frame_reads_the_same(seen, protocol):
+def test_a_mirrored_frame_reads_the_same(seen, protocol, reference):
     frame, bones, scale = seen("t=2.2,seed=3", dose_ugy=60.0)
     here = estimate_porosity(frame, bones, scale)
     turned = replace(frame, pixels=np.ascontiguousarray(frame.pixels[:, ::-1]))
-    mirrored, _ = analysis._bones(
-        turned, analysis._find(turned), protocol.analysis, analysis._Scale.of(turned, protocol)
-    )
+    mirrored = traced(turned, 60, None, protocol, reference)[1].bones
     there = estimate_porosity(turned, [(bone.walls, bone.profile) for bone in mirrored], scale)
     assert isinstance(here, Measurement)
     assert there.value == pytest.approx(here.value, abs=0.0015)

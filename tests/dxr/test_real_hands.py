@@ -14,7 +14,7 @@ from station.result import DxrResult, Refused
 
 LANDMARKS = {2: (16, 21), 3: (15, 25), 4: (14, 29)}  # base and finger joint of each metacarpal
 AGE_MONTHS = 100  # below it many hands show no canal
-MCI_OF_CHILDREN = (0.25, 0.65)
+MCI_OF_CHILDREN = (0.2, 0.65)  # mean less 3 SD of the thinnest age to mean plus 3 of the thickest (memory)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,11 @@ def run(protocol, reference):
     return lambda frame: analyse(frame, None, None, protocol, reference)
 
 
-def test_measures_nearly_all_hands_of_older_children(older, run):
+def test_measures_all_hands_of_older_children(older, run):
     results = {path.stem: run(read_image(path)) for path in older}
     measured = {name: r for name, r in results.items() if isinstance(r, DxrResult)}
     assert len(results) == 24
-    assert len(measured) >= 22
+    assert len(measured) == 24
     for name, result in measured.items():
         assert result.side is (Side.RIGHT if name == "2838" else Side.LEFT), name
         mci = result.mci  # its interval, not its value alone: an image that is no tube's says so in u95
@@ -44,8 +44,14 @@ def test_measures_nearly_all_hands_of_older_children(older, run):
 
 
 def test_axes_follow_the_landmarks_of_film_scans(hands, run):
+    """Bases within 2 % of the length (median) and 3.5 % (all); the joint's mark lies 3.5 % beyond the head.
+
+    The marks of the finger joints lie on the phalanx, the axes end on the head's own surface: the distance
+    between is the joint space and the marks' own error, here the same in all bones within 1 %.
+    """
     with (hands / "dha/landmarks.csv").open() as file:
         marks = {row[0]: np.array(row[1:], float).reshape(-1, 2)[:, ::-1] for row in csv.reader(file) if row}
+    rows = []
     for name, points in marks.items():
         found = run(read_image(hands / f"dha/{name}.png"))
         assert isinstance(found, DxrResult), name
@@ -53,14 +59,21 @@ def test_axes_follow_the_landmarks_of_film_scans(hands, run):
         for bone in found.bones:
             base, head = (points[i] for i in LANDMARKS[bone.number])
             length = np.hypot(*(head - base))
-            middle = (base + head) / 2
-            axis = np.array(bone.axis_px)
+            true, axis = (head - base) / length, np.array(bone.axis_px)
             along = (axis[1] - axis[0]) / np.hypot(*(axis[1] - axis[0]))
-            angle = np.degrees(np.arccos(along @ (head - base) / length))
-            across = abs((middle - axis[0]) @ np.array([-along[1], along[0]]))
-            assert angle < 6, (name, bone.number)
-            assert across < 0.07 * length, (name, bone.number)  # half a shaft width
-            assert np.hypot(*(axis - (base, head)).T).max() < 0.2 * length, (name, bone.number)
+            across = abs(((base + head) / 2 - axis[0]) @ np.array([-along[1], along[0]])) / length
+            ends = [(axis[0] - base) @ true / length, (axis[1] - head) @ true / length]
+            angle = np.degrees(np.arccos(along @ true))
+            rows.append((*ends, across, angle))
+    base, head, across, angle = np.array(rows).T
+    assert len(rows) == 15
+    assert np.median(np.abs(base)) < 0.02
+    assert np.abs(base).max() < 0.035
+    assert abs(head.mean() + 0.035) < 0.005
+    assert np.abs(head - head.mean()).max() < 0.01
+    assert np.median(across) < 0.02
+    assert across.max() < 0.035  # a quarter of a shaft's width
+    assert angle.max() < 4
 
 
 def test_refuses_everything_that_is_no_pa_hand(hands, run):
