@@ -91,7 +91,8 @@ def traced(
     seen, dressing = _bones(frame, found, protocol.analysis, scale)
     trace, side = replace(trace, bones=seen), side or found.side
     bones = [bone for bone in seen if bone.reason is None]
-    reason = dressing or (_conflict(bones) if len(bones) >= _MIN_BONES else None)
+    whole = rotation_reason(found.axes) or dressing
+    reason = whole or (_conflict(bones) if len(bones) >= _MIN_BONES else None)
     failed = tuple(bone.reason for bone in seen if bone.reason is not None)
     if reason is not None or len(bones) < _MIN_BONES:
         return Refused(failed if reason is None else (reason, *failed), side), trace
@@ -133,8 +134,7 @@ def _find(frame: Frame) -> tuple[_Found | Reason, Trace]:
     axes = find_axes(frame, located)
     if isinstance(axes, Reason):
         return axes, Trace(located)
-    reason = cut_reason(located, axes) or rotation_reason(axes)
-    return reason or _Found(located, located.side, axes), Trace(located, axes)
+    return cut_reason(located, axes) or _Found(located, located.side, axes), Trace(located, axes)
 
 
 def _bones(

@@ -50,6 +50,7 @@ _BASE_CLEAR = 4.0  # sum of the three gaps' answers, in local root mean squares;
 _SHAFT = (0.25, 0.7)  # where no joint lies; above are the growth plates of the heads
 _PHALANX = (1.1, 1.3)  # nor there; below are the growth plates of the phalanges
 _JOINT = 0.06  # half width of where the finger joint is
+_RIVAL = 0.8  # a gap that clear beside the best one may be the joint as well; own choice
 _CLEARER = 0.7  # other axes must have that much less of it to be believed; own choice
 _CROSSED = 0.8  # clearness of a gap across a shaft over the joint's, below 0.6 in right axes (derived)
 
@@ -104,14 +105,16 @@ def _crossings(frame: Frame, axes: dict[int, Axis]) -> list[float]:
 
 def _settled(frame: Frame, axes: dict[int, Axis]) -> dict[int, Axis]:
     """Ends on the bones' surfaces, half a joint space from the middle of the gaps that were found."""
-    settled = _by_proportion(axes)
-    for spread in _BASE_SPREADS:
-        settled = _bases_on_gaps(frame, settled, spread)
+    guessed = _by_proportion(axes)
+    usual, often = _BASE_SPREADS
+    # which of two gaps is the joint shows only from there, where the bones are seen at their right length
+    again = [_bases_on_gaps(frame, first, often)[0] for first, _ in _bases_on_gaps(frame, guessed, usual)]
+    settled = max(again, key=lambda found: found[1])[0]
     return {number: _moved(axis, _HALF_GAP, -_HALF_GAP) for number, axis in settled.items()}
 
 
-def _bases_on_gaps(frame: Frame, axes: dict[int, Axis], spread: float) -> dict[int, Axis]:
-    """Base ends moved to the gaps to the carpus, if these are clear."""
+def _bases_on_gaps(frame: Frame, axes: dict[int, Axis], spread: float) -> list[tuple[dict[int, Axis], float]]:
+    """Base ends moved to the gaps to the carpus, with their clearness; best first, as they are if none is."""
     answers: dict[int, Floats] = {}
     s = np.zeros(0)
     for number, axis in axes.items():
@@ -119,14 +122,16 @@ def _bases_on_gaps(frame: Frame, axes: dict[int, Axis], spread: float) -> dict[i
     near = np.ones((2 * round(_TOGETHER / _STEP) + 1, 1), np.uint8)
     seen = (cv2.dilate(np.minimum(a, _ENOUGH)[:, None], near)[:, 0] for a in answers.values())
     common = sum(seen, np.zeros(len(s)))
-    at = int(np.argmax(common * np.exp(-0.5 * (s / spread) ** 2)))
-    if common[at] < _BASE_CLEAR:
-        return axes
-    close = np.abs(s - s[at]) <= _TOGETHER + _STEP / 2
-    return {
-        number: _moved(axis, float(s[close][int(answers[number][close].argmax())]))
-        for number, axis in axes.items()
-    }
+    worth = np.where(common >= _BASE_CLEAR, common, 0.0) * np.exp(-0.5 * (s / spread) ** 2)
+    found: list[tuple[dict[int, Axis], float]] = []
+    left = worth.copy()
+    while left.max() > max(_RIVAL * float(worth.max()), 1e-9):
+        at = int(left.argmax())
+        close = np.abs(s - s[at]) <= _TOGETHER + _STEP / 2
+        moves = {n: float(s[close][int(answer[close].argmax())]) for n, answer in answers.items()}
+        found.append(({n: _moved(axis, moves[n]) for n, axis in axes.items()}, float(left[at])))
+        left[close] = 0.0
+    return found or [(axes, 0.0)]
 
 
 def _moved(axis: Axis, base: float, head: float = 0.0) -> Axis:

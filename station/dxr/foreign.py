@@ -118,11 +118,12 @@ def foreign_reasons(found: dict[int, Oddness], shafts: Collection[int]) -> dict[
 
 def dressing_reason(found: dict[int, Oddness], foreign: dict[int, Reason]) -> Reason | None:
     """Whether a texture lies over the whole hand, as of plaster, fibre or bandage, and nothing plainer."""
-    broken = sum(reason.id == "shaft-broken" for reason in foreign.values())
+    broken = {number for number, reason in foreign.items() if reason.id == "shaft-broken"}
     metal = any(reason.id == "metal" for reason in foreign.values())
-    if len(found) < _MIN_BONES or metal or 0 < broken < len(found):
+    if len(found) < _MIN_BONES or metal:
         return None
-    texture = float(np.median([odd.texture for odd in found.values()]))
+    whole = [odd.texture for number, odd in found.items() if number not in broken]
+    texture = float(np.median(whole or [odd.texture for odd in found.values()]))
     if texture <= _MAX_DRESSING:
         return None
     return Reason(

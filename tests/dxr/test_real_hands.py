@@ -82,10 +82,10 @@ def test_refuses_everything_that_is_no_pa_hand(hands, run):
         found = run(read_image(path))
         assert isinstance(found, Refused), path.name
         assert all(reason.message and reason.remedy for reason in found.reasons)
-        why[path.name] = found.reasons[0].id
-    assert why["phil_10185_chest.jpg"] in {"not-a-hand", "no-open-hand"}
-    assert why["medpix_002.jpg"] in {"not-a-hand", "no-open-hand"}
-    assert why["child_dactylitis.jpg"] in {"not-a-metacarpal", "shaft-broken", "metacarpals-not-found"}
+        why[path.name] = {reason.id for reason in found.reasons}
+    assert why["phil_10185_chest.jpg"] & {"not-a-hand", "no-open-hand"}
+    assert why["medpix_002.jpg"] & {"not-a-hand", "no-open-hand"}
+    assert why["child_dactylitis.jpg"] & {"not-a-metacarpal", "shaft-broken", "metacarpals-not-found"}
 
 
 @pytest.mark.parametrize("angle", [-135, -40, 25, 90])
