@@ -31,6 +31,7 @@ _WALL_SHARE = (0.07, 0.47)  # T/W of living metacarpals (derived)
 _WIDTH_MM = (4.0, 13.0)  # W of metacarpals 2-4, child to large man (derived)
 _MAX_WALL_RATIO = 3.0  # radial to ulnar wall; BLSA: about 1.1 (derived)
 _MAX_WIDTH_RATIO = 1.9  # widest to narrowest of the three bones (derived)
+_MAX_UNCERTAIN = 0.25  # half width of MCI's interval over MCI: beyond it the number says nothing (own choice)
 _MIN_CONTRAST = 2.0  # endosteal edge steepness over its noise (derived)
 _MAX_EXTENT = 0.17  # of W, half-maximum width of the outer slope; sharp images 0.06-0.16 (derived)
 # Extent of a sharp edge on phantoms: rise of the tube, 2.9 sigma of blur, 4.1 pixels (derived, within 8 %)
@@ -140,6 +141,7 @@ def bone_reason(walls: Walls, profile: Profile, mm_per_px: float | None, min_val
         _sharpness(walls, profile, mm_per_px),
         _valid(profile, min_valid),
         _contrast(profile),
+        _certain(profile),
         _anatomy(profile, mm_per_px),
     )
     return next((reason for reason in checks if reason is not None), None)
@@ -243,6 +245,19 @@ def _valid(profile: Profile, minimum: float) -> Reason | None:
         "Look for motion, rings, casts or a rotated hand; repeat only if the cause can be removed.",
         profile.valid_fraction,
         minimum,
+    )
+
+
+def _certain(profile: Profile) -> Reason | None:
+    uncertain = profile.mci_u95 / profile.mci
+    if uncertain <= _MAX_UNCERTAIN:
+        return None
+    return Reason(
+        "edges-uncertain",
+        f"the walls of metacarpal {profile.number} are uncertain by {uncertain:.0%}: its profile is no tube's",
+        "Look for motion, a double contour or clipped cortex; use the original image.",
+        uncertain,
+        _MAX_UNCERTAIN,
     )
 
 
