@@ -113,7 +113,7 @@ class Walls:
     inner: Pair
     inner_slope: Pair  # steepness of the endosteal edges, attenuation per pixel
     outer_slope: Pair
-    extent: Floats  # full width at half maximum of the periosteal slope, mean of both sides, px
+    extent: Floats  # full width at half maximum of the periosteal slope, sharper side, px
     noise: float  # standard deviation of that steepness where nothing is
 
     @property
@@ -299,18 +299,23 @@ def _outline(strip: Strip, outer: Pair) -> Pair:
 
 
 def _extent(fine: Image, outer: Pair) -> Floats:
-    """How far the periosteal slope extends across: the geometric rise of a tube plus all blur."""
+    """How far the periosteal slope extends across: the geometric rise of a tube plus all blur.
+
+    Of the two sides the sharper one: blur widens both, a neighbour that comes near only one.
+    """
     rows = np.arange(len(fine))[:, None]
     steps = np.arange(round(_EXTENT_REACH_PX / ACROSS_STEP_PX))
-    total = np.zeros(len(fine))
+    found: list[Floats] = []
     for side, edge in zip((-1.0, 1.0), outer, strict=True):
         peak = np.rint(edge / ACROSS_STEP_PX + (fine.shape[1] - 1) / 2).astype(int)[:, None]
         half = -side * fine[rows, np.clip(peak, 0, fine.shape[1] - 1)] / 2
+        extent = np.zeros(len(fine))
         for direction in (-1, 1):
             near = np.clip(peak + direction * steps, 0, fine.shape[1] - 1)
             above = -side * fine[rows, near] > half
-            total += np.logical_and.accumulate(above, axis=1).sum(axis=1)
-    return total * ACROSS_STEP_PX / 2
+            extent += np.logical_and.accumulate(above, axis=1).sum(axis=1)
+        found.append(extent * ACROSS_STEP_PX)
+    return np.minimum(*found)
 
 
 def _head_joint(strip: Strip, head_px: Floats) -> Floats:

@@ -254,7 +254,7 @@ def _certain(profile: Profile) -> Reason | None:
         return None
     return Reason(
         "edges-uncertain",
-        f"the walls of metacarpal {profile.number} are uncertain by {uncertain:.0%}: its profile is no tube's",
+        f"the walls of metacarpal {profile.number} are uncertain by {uncertain:.0%}: no tube looks like this",
         "Look for motion, a double contour or clipped cortex; use the original image.",
         uncertain,
         _MAX_UNCERTAIN,
