@@ -184,6 +184,8 @@ class _State:
     residuals: Floats
     profile: Floats
     linear: Floats  # coefficients: outer series, inner series, tissue
+    outer: Floats  # blurred chords, (m, degrees)
+    inner: Floats
 
     @property
     def cost(self) -> float:
@@ -232,16 +234,17 @@ class _Model:
             walls,
         )
 
-    def at(self, place: Floats) -> _State:
-        """Solve for the linear part."""
+    def at(self, place: Floats, near: _State | None = None) -> _State:
+        """Solve for the linear part; chords of surfaces that lie as in `near` are taken from there."""
         sigma = place[4]
-        columns = np.hstack(
-            [
-                self._chords(place[0], place[3], sigma, self.outer),
-                -self._chords(place[1], place[2], sigma, self.inner),
-                self.tissue,
-            ]
-        )
+        same = (place == near.place) if near is not None else np.zeros(5, bool)
+        outer = near.outer if near is not None and same[[0, 3, 4]].all() else None
+        if outer is None:
+            outer = self._chords(place[0], place[3], sigma, self.outer)
+        inner = near.inner if near is not None and same[[1, 2, 4]].all() else None
+        if inner is None:
+            inner = self._chords(place[1], place[2], sigma, self.inner)
+        columns = np.hstack([outer, -inner, self.tissue])
         system = np.vstack([columns / self.noise, self.priors])
         target = np.concatenate([self.y / self.noise, np.zeros(len(self.priors))])
         solution = np.linalg.solve(system.T @ system, system.T @ target)
@@ -253,7 +256,8 @@ class _Model:
             1 + (away / _FAR) ** 2
         )  # a path of gradients that left its edge must not pull for ever
         residuals = np.concatenate([system @ solution - target, [blur, uneven], away])
-        return _State(place, residuals, columns @ solution, np.asarray(solution, np.float64))
+        solution = np.asarray(solution, np.float64)
+        return _State(place, residuals, columns @ solution, solution, outer, inner)
 
     def _chords(self, left: float, right: float, sigma: float, series: Floats) -> Floats:
         off = (self.x[:, None] - (left + (right - left) * self.u)) / sigma
@@ -263,7 +267,9 @@ class _Model:
     def slopes(self, state: _State) -> Floats:
         """(residuals, 5) derivatives of the residuals, linear part solved anew."""
         steps = _STEP_PX * np.eye(5)
-        moved = [(self.at(state.place + step).residuals - state.residuals) / _STEP_PX for step in steps]
+        moved = [
+            (self.at(state.place + step, state).residuals - state.residuals) / _STEP_PX for step in steps
+        ]
         return np.stack(moved, axis=1)
 
 
@@ -294,7 +300,7 @@ def _search(model: _Model, start: Floats) -> _State:
 def _scan(model: _Model, state: _State) -> _State:
     """The best wall on either side, one after the other, all else kept."""
     for edge, surface, side in _SIDES:
-        tried = [model.at(place) for place in _with_walls(state.place, edge, surface, side)]
+        tried = [model.at(place, state) for place in _with_walls(state.place, edge, surface, side)]
         state = min([state, *tried], key=lambda s: s.cost)
     return state
 
@@ -380,7 +386,7 @@ def _rival(model: _Model, best: _State, loss: float) -> float:
     width = float(best.place[3] - best.place[0])
     furthest = 0.0
     for edge, surface, side in _SIDES:
-        tried = [model.at(place) for place in _with_walls(best.place, edge, surface, side)]
+        tried = [model.at(place, best) for place in _with_walls(best.place, edge, surface, side)]
         for low, middle, high in zip([None, *tried], tried, [*tried[1:], None], strict=False):
             if any(other is not None and other.cost < middle.cost for other in (low, high)):
                 continue

