@@ -192,9 +192,10 @@ def as_text(report: Mapping[str, Any]) -> str:
     if dxr:
         lines[0] += f"  scale {report['scale']}"
         if dxr["bmd_g_cm2"] is not None:
-            constant = f"constant {dxr['bmd_status']}"
+            pores = "measured" if dxr["porosity_measured"] else "not measured"
             lines.append(
-                f"  DXR-BMD estimate {dxr['bmd_g_cm2']:.3f} ± {dxr['bmd_u95']:.3f} g/cm² (95 %, {constant})"
+                f"  DXR-BMD estimate {dxr['bmd_g_cm2']:.3f} ± {dxr['bmd_u95']:.3f} g/cm²"
+                f" (95 %, constant {dxr['bmd_status']}, porosity {dxr['porosity']:.3f} {pores})"
             )
         if dxr["t_score"] is not None:
             z = f", Z {dxr['z_score']:+.1f}" if dxr["z_score"] is not None else ""
@@ -209,7 +210,8 @@ def as_text(report: Mapping[str, Any]) -> str:
         given = exposure["delivered"]
         index = f", EI {exposure['ei']:.0f} (DI {exposure['di']:+.1f})" if exposure["ei"] is not None else ""
         lines.append(f"  delivered {given['kvp']:.1f} kV {given['mas']:.2f} mAs, {given['end']}{index}")
-    lines += [f"  {reason['id']}: {reason['message']} → {reason['remedy']}" for reason in report["reasons"]]
+    told = [reason for reason in report["reasons"] if reason["id"] != "porosity-not-measured"]  # above
+    lines += [f"  {reason['id']}: {reason['message']} → {reason['remedy']}" for reason in told]
     lines += [f"  {path}" for path in report["objects"]]
     return "\n".join(lines)
 

@@ -41,7 +41,7 @@ _MIN_SPREAD_PX = 0.5  # a spread below that calls nothing an outlier
 _NORMAL_95 = 1.96
 # Of W, half widths of what the fit does not model (derived: T from phantoms with uneven outlines, W from
 # carved real surfaces)
-_BEYOND_T, _BEYOND_W = 0.002, 0.004
+_BEYOND_T, _BEYOND_W = 0.002, 0.006
 # Of W, what steepest gradients are wrong by on real shafts (derived from carved real surfaces): the half
 # width without a fit. Where fit and gradients differ by more, the profile is no tube's and the excess is in
 # doubt.
