@@ -3,8 +3,8 @@
 Phantoms are made anew with each defect, with blur and noise on top; in radiographs the display values are
 painted, so their noise and processing stay under the defect. The table says for metacarpal 3: the gate that
 kept its value back (in capitals if the whole image was refused), or by how much its MCI was wrong where it
-was measured. Sizes marked `!` must be refused; smaller ones show how far down the gates see. Run with -s, and --full for a second
-phantom and radiograph.
+was measured. Sizes marked `!` must be refused; smaller ones show how far down the gates see. Run with -s,
+and --full for a second phantom and radiograph.
 """
 
 from dataclasses import dataclass, replace
