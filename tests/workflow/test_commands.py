@@ -262,7 +262,7 @@ def test_killed_at_any_time_after_the_exposure_the_exam_is_finished_on_restart(s
     assert report["exposure"]["delivered"]["mas"] > 0.9
 
 
-def wait_for(claim: Callable[[], bool], limit_s: float = 60) -> None:
+def wait_for(claim: Callable[[], bool], limit_s: float = 180) -> None:
     deadline = time.monotonic() + limit_s
     while not claim():
         assert time.monotonic() < deadline
