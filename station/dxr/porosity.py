@@ -56,9 +56,8 @@ _LEAST_BLOCKS = 12
 _SHAPE, _SHAPE_U95 = 5 / 3, 1 / 3  # derived
 # d after smoothing and its spread in ln d: a tunnel of 0.2 mm in 5 mm of bone, blurred (derived)
 _DEPTH, _DEPTH_SPREAD = 0.012, 0.9
-_FAINT_U95 = (
-    0.003  # streaks too faint for this image (derived from 30 of 60 simulated hands; holds for the others)
-)
+# streaks too faint for this image (derived from 30 of 60 simulated hands; holds for the others)
+_FAINT_U95 = 0.003
 _SHARES = np.linspace(0.0, 0.08, 121)
 _DEPTHS = np.geomspace(0.0008, 0.18, 60)
 

@@ -52,9 +52,8 @@ _MIN_DIP = 0.25  # contrast of the shaft at its weakest place, over its median (
 _BESIDE = 0.3  # of the width, looked at beside the bone
 _DIP_LENGTH = 0.04  # of the length, half of what is averaged
 _MAX_ANISOTROPY = 0.01
-_MIN_SPACING = (
-    0.417  # of metacarpals 2 and 4 at mid length, over length 3: mean less 3 SD of 15 real hands (derived)
-)
+# Of metacarpals 2 and 4 at mid length, over length 3: mean less 3 SD of 15 real hands (derived)
+_MIN_SPACING = 0.417
 _OPEN_PLATE = 1.15  # clearness; phantoms and one grown hand 0.7-0.8, most open plates 1.2-2 (derived)
 _ADULT_YEARS = 18.0
 _PLATES_CLOSED_YEARS = 25.0  # no metacarpal grows beyond; older lines are scars (anatomy)

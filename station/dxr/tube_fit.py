@@ -61,6 +61,7 @@ _ROUNDS = 15
 _SETTLED_PX = 3e-3
 _LEAST_DAMPING, _MOST_DAMPING = 1e-4, 1e6
 _LEAST_ROWS = 16
+_LEAST_SAMPLES = 30  # across: 17 are spent on parameters (own choice)
 _BLUR_REACH, _FINE_PX = 4.0, 0.2  # in sigma; of the grid on which the fitted tube is blurred
 _HARDENING = (
     0.18  # loss of attenuation over its square; 0.13-0.23 at 42-60 kV behind 15-30 mm (derived: spectra)
@@ -123,11 +124,13 @@ def fit_tube(walls: Walls, rows: npt.NDArray[np.bool_], expected_blur_px: float)
     Returns
     -------
     TubeFit or None
-        None where there are too few rows or no tube with walls inside 0.05-0.47 W fits.
+        None where there are too few rows or pixels across, or no tube with walls inside 0.05-0.47 W fits.
     """
     if rows.sum() < _LEAST_ROWS:
         return None
     x, profiles, outer = _aligned(walls, rows)
+    if len(x) < _LEAST_SAMPLES:
+        return None
     inner = [float(np.median(wall[rows])) for wall in walls.walls_px]
     start = np.array([outer[0], outer[0] + inner[0], outer[1] - inner[1], outer[1]])
     expected = np.array(inner) - _GRADIENT_EXCESS * (outer[1] - outer[0])
@@ -237,12 +240,13 @@ class _Model:
     def at(self, place: Floats, near: _State | None = None) -> _State:
         """Solve for the linear part; chords of surfaces that lie as in `near` are taken from there."""
         sigma = place[4]
-        same = (place == near.place) if near is not None else np.zeros(5, bool)
-        outer = near.outer if near is not None and same[[0, 3, 4]].all() else None
-        if outer is None:
+        if near is not None and (place == near.place)[[0, 3, 4]].all():
+            outer = near.outer
+        else:
             outer = self._chords(place[0], place[3], sigma, self.outer)
-        inner = near.inner if near is not None and same[[1, 2, 4]].all() else None
-        if inner is None:
+        if near is not None and (place == near.place)[[1, 2, 4]].all():
+            inner = near.inner
+        else:
             inner = self._chords(place[1], place[2], sigma, self.inner)
         columns = np.hstack([outer, -inner, self.tissue])
         system = np.vstack([columns / self.noise, self.priors])
@@ -252,9 +256,8 @@ class _Model:
         walls, width = np.array([place[1] - place[0], place[3] - place[2]]), place[3] - place[0]
         uneven = (walls[0] - walls[1]) / (_UNEVEN_SPREAD * width)
         away = (walls - self.walls_px) / (_WALL_SPREAD * width)
-        away /= np.sqrt(
-            1 + (away / _FAR) ** 2
-        )  # a path of gradients that left its edge must not pull for ever
+        # a path of gradients that left its edge must not pull for ever
+        away /= np.sqrt(1 + (away / _FAR) ** 2)
         residuals = np.concatenate([system @ solution - target, [blur, uneven], away])
         solution = np.asarray(solution, np.float64)
         return _State(place, residuals, columns @ solution, solution, outer, inner)
@@ -266,11 +269,8 @@ class _Model:
 
     def slopes(self, state: _State) -> Floats:
         """(residuals, 5) derivatives of the residuals, linear part solved anew."""
-        steps = _STEP_PX * np.eye(5)
-        moved = [
-            (self.at(state.place + step, state).residuals - state.residuals) / _STEP_PX for step in steps
-        ]
-        return np.stack(moved, axis=1)
+        moved = [self.at(state.place + step, state).residuals for step in _STEP_PX * np.eye(5)]
+        return np.stack([(there - state.residuals) / _STEP_PX for there in moved], axis=1)
 
 
 def _priors(scale: float) -> Floats:

@@ -104,10 +104,10 @@ def test_phantoms_of_any_size_blur_pitch_dose_and_voltage(shape, full):
     assert refused <= (0.1 if shape else 0.05) * hands * repeats
     assert abs(errors.t.mean()) < 10
     assert abs(errors.w.mean()) < 15
-    if not shape:
+    if full or not shape:  # a tail of uneven shafts needs many of them
         assert np.quantile(np.abs(errors.t), 0.95) < 40
-        assert np.quantile(np.abs(errors.w), 0.95) < 40
-    assert covered(errors.t, errors.t_u95) > 0.9
+        assert np.quantile(np.abs(errors.w), 0.95) < (50 if shape else 40)  # the aim is 40: uneven miss it
+    assert covered(errors.t, errors.t_u95) > (0.93 if full else 0.9)
     assert covered(*density) > (0.93 if full else 0.8)
 
 
@@ -130,5 +130,5 @@ def test_carved_real_surfaces(number, full):
     errors = Errors(*(np.array(rows).T * 1000))
     errors.show(f"metacarpal {number}, carved")
     assert abs(errors.t.mean()) < 30
-    assert abs(errors.w.mean()) < 60
+    assert abs(errors.w.mean()) < 50
     assert np.quantile(np.abs(errors.t), 0.9) < 60

@@ -14,7 +14,7 @@ from station.result import DxrResult, Refused
 
 LANDMARKS = {2: (16, 21), 3: (15, 25), 4: (14, 29)}  # base and finger joint of each metacarpal
 AGE_MONTHS = 100  # below it many hands show no canal
-MCI_OF_CHILDREN = (0.2, 0.65)  # mean less 3 SD of the thinnest age to mean plus 3 of the thickest (memory)
+MCI_OF_CHILDREN = (0.25, 0.65)
 
 
 @pytest.fixture(scope="module")

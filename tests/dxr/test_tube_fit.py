@@ -106,3 +106,16 @@ def test_gives_no_tube_where_there_are_hardly_any_rows():
 
 def test_gives_no_tube_for_a_solid_rod():
     assert fitted(flat(4.1, 8.2, 0.1)) is None
+
+
+@pytest.mark.parametrize("pitch_mm", [0.5, 0.75, 1.0])
+def test_gives_no_tube_where_the_bone_is_a_few_pixels_wide(pitch_mm):
+    step = round(pitch_mm / PITCH_MM)
+    fine = flat(1.6, 8.2, 0.1)
+    coarse = cv2.resize(fine.pixels, None, fx=1 / step, fy=1, interpolation=cv2.INTER_AREA)
+    frame = Frame(coarse, Stage.FOR_PROCESSING, Signal.DOSE, (pitch_mm, pitch_mm), "few pixels")
+    middle = (coarse.shape[1] - 1) / 2
+    axis = find_axis(frame, np.array([639.0, middle]), np.array([0.0, middle]), 8.2 / pitch_mm)
+    walls = find_walls(frame, axis)
+    s = walls.strip.along_px / walls.strip.length_px
+    assert fit_tube(walls, (s > 0.35) & (s < 0.65), 1.0) is None

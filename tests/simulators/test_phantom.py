@@ -172,7 +172,7 @@ def test_spread_turns_fingers_and_leaves_metacarpals_two_to_five() -> None:
 def test_the_same_seed_gives_the_same_picture_and_another_one_other_texture_with_the_same_truth() -> None:
     panel = Panel(300, 240, 1.0)
     first, again, other = (phantom(f"seed={s}").relative_signal(panel, 50, 1000) for s in (3, 3, 4))
-    assert np.allclose(first, again, rtol=1e-6, atol=0)  # sums may differ in their last digit
+    assert np.allclose(first, again, rtol=1e-6, atol=0)
     assert not np.allclose(first, other, rtol=1e-4, atol=0)
     assert phantom("seed=3").truth()[2].head_mm == phantom("seed=4").truth()[2].head_mm
 
