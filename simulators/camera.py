@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from simulators.faults import FaultName
 from simulators.scene import Panel
-from simulators.settings import Settings
+from station.settings import Settings
 from simulators.world import World
 from station.devices import CameraView, Room
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulators.faults import FaultName
-from simulators.settings import Settings
+from station.settings import Settings
 from simulators.world import Radiation, World, kerma_ugy
 from station.devices import CommunicationLost, NotConnected, Room
 

@@ -1,6 +1,6 @@
 """A simulated flat panel detector on the room's one world.
 
-Arming takes 0.3 s, reading 0.7 s. What fell on the panel is kept as a list of doses and becomes numbers when
+Arming takes 0.3 s, reading 0.7 s unless set otherwise. What fell on the panel is kept as a list of doses and becomes numbers when
 it is fetched or recovered, outside the world's lock; the numbers depend on the window's number, the panel and
 the world's seed only. Charge that no window collects is seen as lag.
 
@@ -22,7 +22,7 @@ from simulators.faults import FaultName, Moment
 from simulators.memory import Dose, Latent, PanelMemory
 from simulators.panel import FULL_SCALE, Counts, Image, Light, PanelMaps, PanelSpec, expose, make_maps
 from simulators.scene import Panel, Scene, scene_from
-from simulators.settings import Settings
+from station.settings import Settings
 from simulators.world import Radiation, World, kerma_ugy
 from station.devices import (
     Aborted,
@@ -53,7 +53,9 @@ class SimulatedDetector:
 
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
         read = Settings("sim-detector", settings)
-        read.only("rows", "columns", "spacing_mm", "serial", "seed", "memory_folder")
+        read.only("rows", "columns", "spacing_mm", "serial", "seed", "memory_folder", "arming_s", "reading_s")
+        self._arming_s = read.number("arming_s", _ARMING_S, 0.001, 10)
+        self._reading_s = read.number("reading_s", _READING_S, 0.001, 10)
         self._spec = PanelSpec(
             read.whole("rows", 3000, 64, 4400),
             read.whole("columns", 2400, 64, 4400),
@@ -123,7 +125,7 @@ class SimulatedDetector:
             self._windows += 1
             self._state = DetectorState.ARMING
             if not self._world.faults.lasting(FaultName.DETECTOR_NEVER_READY):
-                self._timer = self._world.after(_ARMING_S, lambda: self._open(window_ms / 1000))
+                self._timer = self._world.after(self._arming_s, lambda: self._open(window_ms / 1000))
 
     def read_out(self) -> None:
         with self._command("read out"):
@@ -204,7 +206,7 @@ class SimulatedDetector:
         self._memory.keep(self._latent())
         self._end_exposed_window()
         self._state = DetectorState.READING
-        self._timer = self._world.after(_READING_S, self._hold)
+        self._timer = self._world.after(self._reading_s, self._hold)
 
     def _hold(self) -> None:
         self._state = DetectorState.FRAME_HELD

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulators.faults import FaultName, Moment
-from simulators.settings import Settings
+from station.settings import Settings
 from simulators.world import World
 from station.devices import (
     Aborted,
@@ -56,10 +56,18 @@ class SimulatedGenerator:
 
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
         read = Settings("sim-generator", settings)
-        read.only("serial", "prepare_s", "ready_timeout_s")
-        self._info = GeneratorInfo(
-            "Simulated HF 10", read.text("serial", "SIM-G-1"), _KVP_RANGE, _MA_RANGE, _MS_RANGE, _MAX_POWER_KW
+        read.only(
+            "serial", "prepare_s", "ready_timeout_s", "kvp_range", "ma_range", "ms_range", "max_power_kw"
         )
+        self._info = GeneratorInfo(
+            "Simulated HF 10",
+            read.text("serial", "SIM-G-1"),
+            read.pair("kvp_range", _KVP_RANGE, 10, 150),
+            read.pair("ma_range", _MA_RANGE, 0.01, 1000),
+            read.pair("ms_range", _MS_RANGE, 1, 1e6),
+            read.number("max_power_kw", _MAX_POWER_KW, 0.01, 100),
+        )
+        self._ma_step = min(_MA_STEP, self._info.ma_range[0] / 100)
         self._prepare_s = read.number("prepare_s", 0.8, 0, 10)
         self._ready_timeout_s = read.number("ready_timeout_s", 30, 1, 600)
         self._world = World.of(room)
@@ -111,7 +119,7 @@ class SimulatedGenerator:
             self._info.refuse_out_of_range(technique)
             self._loaded = Technique(
                 _rounded(technique.kvp, _KVP_STEP),
-                _rounded(technique.ma, _MA_STEP),
+                _rounded(technique.ma, self._ma_step),
                 _rounded(technique.ms, _MS_STEP),
                 technique.focal_spot,
             )
@@ -219,7 +227,7 @@ class SimulatedGenerator:
             for name, value in (("kvp", technique.kvp), ("ma", technique.ma), ("ms", technique.ms))
         )
         weak = self._world.faults.lasting(FaultName.GENERATOR_WEAK)
-        low, high = _KVP_RANGE
+        low, high = self._info.kvp_range
         ma *= 1 - (weak.value / 100 if weak else 0)
         return Technique(min(max(kvp, low), high), ma, ms, technique.focal_spot)
 

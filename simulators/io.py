@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulators.faults import FaultName
-from simulators.settings import Settings
+from station.settings import Settings
 from simulators.world import World
 from station.devices import Lamp, NotConnected, Room, RoomInputs, SwitchStage
 

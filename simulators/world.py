@@ -21,7 +21,7 @@ import numpy as np
 from simulators import spectrum
 from simulators.faults import FaultName, FaultScript, Moment, parse_fault
 from simulators.scene import Scene, scene_from
-from simulators.settings import Settings
+from station.settings import Settings
 from station.clock import Clock
 from station.devices import Lamp, Room, SwitchStage
 

@@ -4,7 +4,8 @@ Contracts are `typing.Protocol`s: a driver imports its status types and errors f
 
 Rules every driver keeps (tests/conformance proves them):
 
-- a command starts an action and returns within 50 ms; progress is seen in `status()`;
+- a command starts an action and returns as soon as the device has taken it, within 50 ms on a line that is well;
+  progress is seen in `status()`. On a bad line it gives up within the driver's timeout (`CommunicationLost`);
 - `status()` never blocks: it returns the last known status with the clock time of the last contact (`at`);
 - `abort()` may be called from any thread at any time, returns within 50 ms and wins over a command in
   flight, also over one that finishes late; it never queues;
@@ -137,7 +138,9 @@ class GeneratorStatus:
 
     state: GeneratorState
     at: float  # clock time of the last contact, s
-    heat_percent: float  # anode heat, % of its capacity
+    heat_percent: (
+        float | None
+    )  # anode heat, % of its capacity; None: the device guards itself and does not tell
     exposures: int
     last: Delivered | None = None  # of the newest completed exposure
     fault: DeviceFault | None = None
@@ -153,6 +156,7 @@ class GeneratorInfo:
     ma_range: tuple[float, float]
     ms_range: tuple[float, float]
     max_power_kw: float
+    own_timer: bool = True  # the device itself ends an exposure; False: only this host does
 
     def refuse_out_of_range(self, technique: Technique) -> None:
         """Raise `DeviceRefused` naming what was asked and what is allowed."""
@@ -231,7 +235,7 @@ class DetectorStatus:
 
     state: DetectorState
     at: float
-    temperature_c: float
+    temperature_c: float | None  # None: the panel does not tell
     memory_free: int  # frames that still fit into the detector's memory
 
 

@@ -163,5 +163,6 @@ class Lookout:
             positioning=self._positioning,
             free_bytes=self._spool.free_bytes(),
             frame_bytes=2 * info.rows * info.columns,
+            own_timer=self._equipment.generator.info().own_timer,
             underway=underway,
         )

@@ -62,6 +62,7 @@ class Facts:
     positioning: PositioningReport | None
     free_bytes: int
     frame_bytes: int
+    own_timer: bool  # the generator itself ends an exposure
     underway: bool  # preparing or ready: generator and detector are meant to have left standby
 
 
@@ -127,8 +128,20 @@ def generator_is_in_standby(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def generator_ends_exposures_itself(facts: Facts) -> Iterator[Finding]:
+    if facts.purpose is Purpose.PATIENT and not facts.own_timer:
+        yield _blocks(
+            "generator-without-timer",
+            "unintended-exposure",
+            "this generator has no exposure timer of its own: only this computer would end the radiation",
+            "use it for phantoms and calibration; patients need a generator with a timer",
+        )
+
+
 def tube_is_cool(facts: Facts) -> Iterator[Finding]:
-    if facts.generator and facts.generator.heat_percent > facts.limits.heat_percent:
+    if facts.generator is None or facts.generator.heat_percent is None:
+        return  # generator_answers blocks; a generator that does not tell its heat refuses by itself
+    if facts.generator.heat_percent > facts.limits.heat_percent:
         yield _blocks(
             "tube-hot",
             "equipment-damage",
@@ -268,6 +281,7 @@ def disk_has_room(facts: Facts) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     generator_answers,
     generator_is_in_standby,
+    generator_ends_exposures_itself,
     tube_is_cool,
     detector_answers,
     detector_is_idle,

@@ -38,6 +38,7 @@ GOOD = Facts(
     positioning=PositioningReport(NOW, (), side=Side.LEFT),
     free_bytes=10**12,
     frame_bytes=14_400_000,
+    own_timer=True,
     underway=False,
 )
 FAULT = DeviceFault("17", "KV OVR", "over-voltage", "call service")
@@ -51,6 +52,7 @@ WRONG = {
     ],
     "generator-fault": [{"generator": replace(GOOD.generator, state=GeneratorState.FAULT, fault=FAULT)}],
     "generator-busy": [{"generator": replace(GOOD.generator, state=GeneratorState.READY)}],
+    "generator-without-timer": [{"own_timer": False}],
     "tube-hot": [{"generator": replace(GOOD.generator, heat_percent=80.1)}],
     "detector-silent": [{"detector": None}, {"detector": replace(GOOD.detector, at=NOW - 0.6)}],
     "detector-busy": [{"detector": replace(GOOD.detector, state=DetectorState.READING)}],

@@ -1,4 +1,4 @@
-"""Settings of a simulated device or world, read strictly: a wrong key or value says what is allowed."""
+"""Settings of a device or of a simulated world, read strictly: a wrong key or value says what is allowed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
