@@ -83,10 +83,12 @@ class Port:
 
     def close(self) -> None:
         """Never raises."""
-        with suppress(*_GONE):
-            self._port.close()
-        if self._socket:  # pyserial leaves it open when the other end is gone
+        if self._socket:  # pyserial leaves it open when the other end is gone, and sleeps for 0.3 s
+            self._port.is_open = False
             self._socket.close()
+        else:
+            with suppress(*_GONE):
+                self._port.close()
 
     def read(self) -> bytes:
         """What has come, perhaps nothing."""
