@@ -48,7 +48,7 @@ class Dialogue:
     split: Callable[[bytearray], bytes | None]  # takes the first whole frame off, and noise before it
     describe: Callable[[bytes], str]  # a frame in words; by any thread
     greet: Callable[[], None]  # first words on an open port, and after a lost answer
-    poll: Callable[[], None]
+    poll: Callable[[], float | None]  # gives the seconds until the next one, or None: `period_s`
     heard: Callable[[bytes], None]  # a frame that nobody waited for
     period_s: float = 0.1
 
@@ -146,7 +146,9 @@ class Link:
             ) from None
 
     def later(self, work: Callable[[], Any], what: str) -> None:
-        """Have the owner carry it out next, whatever was aborted; nobody waits."""
+        """Have the owner, if there is one, carry it out next, whatever was aborted; nobody waits."""
+        if not self._is_running():
+            return
         with self._lock:
             self._jobs.appendleft(_Job(work, what, None))
         self._bell.ring()
@@ -258,20 +260,27 @@ class Link:
             self._refuse_overtaken(job)
             job.future.set_result(result)
         except Exception as error:  # noqa: BLE001  the future carries it to whoever asked
-            job.future.set_exception(error)
+            job.future.set_exception(self._overtaken(job) or error)
         finally:
             self._job = None
 
     def _refuse_overtaken(self, job: _Job | None) -> None:
+        overtaken = self._overtaken(job)
+        if overtaken:
+            raise overtaken
+
+    def _overtaken(self, job: _Job | None) -> Aborted | None:
+        """Why the job is void: whatever else went wrong with it is of no interest then."""
         if job is not None and (job.given_up or job.epoch not in {None, self._epoch}):
-            raise Aborted(f"{self._settings.name}: '{job.what}' was overtaken; start anew")
+            return Aborted(f"{self._settings.name}: '{job.what}' was overtaken; start anew")
+        return None
 
     def _keep_up(self) -> None:
         """Poll; a line that is not well is tried again and again, slowly."""
         try:
             self._be_ready()
-            self._dialogue.poll()
-            self._due_s = time.monotonic() + self._dialogue.period_s
+            pause_s = self._dialogue.poll()
+            self._due_s = time.monotonic() + (self._dialogue.period_s if pause_s is None else pause_s)
         except DeviceError:
             self._due_s = time.monotonic() + _RETRY_S
         except Exception:  # noqa: BLE001  the thread's top: a line must outlive a mistake of its driver, and say so

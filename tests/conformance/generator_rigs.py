@@ -8,8 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from drivers.vj_generator import VjGenerator
 from simulators.generator import SimulatedGenerator
 from simulators.wire.line import End, Face, Line, PtyEnd, TcpEnd
+from simulators.wire.vj import VjFace
 from simulators.world import World
 from station.clock import Clock, RealClock, VirtualClock
 from station.devices import Generator, GeneratorState, Room, SwitchStage, Technique
@@ -20,6 +22,7 @@ class Fact(StrEnum):
 
     SIMULATED = "its radiation, hand switch and door belong to a world that a test can watch and work"
     LINE = "it is spoken to over a line that can be spoiled"
+    DOOR_IS_A_FAULT = "it can tell an open door from a hand switch that is let go, and latches it"
     HAND_SWITCH_STARTS = "expose() only permits: radiation starts by the wired hand switch"
 
 
@@ -55,7 +58,27 @@ ROWS = (
         good=Technique(50, 100, 16),
         long=Technique(50, 10, 2000),
         settings={"prepare_s": 0.05},
+        facts=frozenset({Fact.SIMULATED, Fact.DOOR_IS_A_FAULT}),
         clock=VirtualClock,
+    ),
+    Row(
+        "vj-ixs over TCP, the hand switch in its interlock",
+        VjGenerator,
+        good=Technique(50, 0.5, 40),
+        long=Technique(50, 0.5, 5000),
+        facts=WIRED,
+        face=lambda room: VjFace({}, room),
+        end=on_tcp,
+    ),
+    Row(
+        "vj-ixs over RS-232, without a hand switch",
+        VjGenerator,
+        good=Technique(50, 0.5, 40),
+        long=Technique(50, 0.5, 5000),
+        settings={"hand_switch_in_interlock": False},
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: VjFace({"hand_switch_in_interlock": False}, room),
+        end=on_pty,
     ),
 )
 

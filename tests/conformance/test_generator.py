@@ -297,7 +297,7 @@ def test_close_ends_radiation(rig):
 # --- faults ---------------------------------------------------------------------------------------------
 
 
-@on(SIMULATED)
+@on(SIMULATED, Fact.DOOR_IS_A_FAULT)
 @pytest.mark.parametrize("state", [READY, EXPOSING], ids=str)
 def test_an_opened_door_is_a_fault_until_acknowledged(rig, state):
     rig.bring_to(state)
@@ -333,11 +333,18 @@ def test_nothing_starts_while_the_door_is_open(rig):
     rig.generator.load(rig.good)
     rig.world.set_door(closed=False)
     rig.pass_time(0.01)
-    rig.press(SwitchStage.PREPARE)
-    with pytest.raises(DeviceError, match="door"):
+
+    def all_the_way():
+        rig.press(SwitchStage.PREPARE)
         rig.generator.prepare()
+        rig.reach(READY)
+        rig.press(SwitchStage.EXPOSE)
+        rig.generator.expose()
+
+    with pytest.raises(DeviceError, match="door"):
+        all_the_way()
     rig.pass_time(0.05)
-    assert not rig.radiating
+    assert rig.exposures == 0
 
 
 # --- the line -------------------------------------------------------------------------------------------
