@@ -209,6 +209,10 @@ class Link:
             self._write_urgent()
             self._write(data)
 
+    def poll_next(self) -> None:
+        """Poll as soon as no job waits: a job has changed what is to be watched."""
+        self._due_s = 0.0
+
     def listen(self, seconds: float) -> None:
         """Hand what comes to `heard` for that long."""
         deadline_s = time.monotonic() + seconds
@@ -299,6 +303,7 @@ class Link:
     def _reopen(self) -> None:
         self._shut("being opened")
         self._be_ready()
+        self.poll_next()
 
     # --- the port ------------------------------------------------------------------------------------
 

@@ -256,6 +256,7 @@ class VjGenerator:
             raise DeviceRefused(f"cannot prepare: {_said(flags)}")
         self._course.aborted, self._stop_as = False, None
         self._course.enter(GeneratorState.PREPARING)
+        self._link.poll_next()
 
     def _get_ready(self) -> None:
         monitor = self._monitor()
@@ -282,6 +283,7 @@ class VjGenerator:
             self._shot = None
             self._course.enter(GeneratorState.STANDBY)
             raise
+        self._link.poll_next()
         if started:
             self._shot.latest_s = time.monotonic()
         elif self._ask("PSTAT", "[01]") == "0" and self._ask("STAT", "[01]") == "0":
