@@ -203,7 +203,7 @@ class R2cpFace:
     def _set_message(self, message: r2cp.SystemMessage) -> int:
         if message.id == RX_DISABLE:
             self._forbidden = message.active
-            if self._forbidden:
+            if self._forbidden and self.model.status().state is GeneratorState.EXPOSING:
                 self.model.abort()
         elif not message.active:
             try:
