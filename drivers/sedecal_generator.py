@@ -27,7 +27,7 @@ Inferred
   before preparation)
 - forbidding radiation by message 500074 ends an exposure that is under way
 - an answer may come before or after its CP
-- mAs stands in bytes 12-14 of the post-exposure event; the published controller computes it from mA and ms
+- mAs stands in bytes 12-14 of the post-exposure event (not used: it is computed, as the published one does)
 - end-of-exposure code 0 is normal; the others are not published, so why an exposure ended is worked out here
   from the time, the abort and the fault
 - what the ids of system messages mean but 500074 and 1404xx (DC bus: emergency stop or power)
@@ -209,6 +209,10 @@ class SedecalGenerator:
         self._need("prepare", GeneratorState.STANDBY)
         if self._loaded is None:
             raise DeviceRefused("cannot prepare: no technique is loaded; load one in standby")
+        self._ask_messages()
+        inhibiting = [message for message in self._faults() if message.inhibits]
+        if inhibiting:
+            raise DeviceRefused(f"cannot prepare: {_fault_of(inhibiting[0].id)}")
         self._aborted = False
         self._talk.set(r2cp.ACTIVATE, bytes((_PROCEDURE, 1, _BANK, 0, 0, 0)))
         self._activated = True
@@ -327,7 +331,8 @@ class SedecalGenerator:
             found = r2cp.SystemMessage.decode(data)
             self._messages[found.id] = found
         elif message.what == r2cp.POST_EXPOSURE:
-            self._take_report(PostExposure.decode(data))
+            report = PostExposure.decode(data)
+            self.link.later(lambda: self._settle(report), "an exposure is over")
 
     def _take_status(self, status: Status) -> None:
         self._device = status
@@ -344,23 +349,28 @@ class SedecalGenerator:
         return [m for m in self._messages.values() if m.active and m.id != r2cp.RX_DISABLE]
 
     def _fault(self, status: Status) -> DeviceFault | None:
-        faults = self._faults() if status.state is State.ERROR or status.messages_active else []
-        if not faults:
-            return None if status.state is not State.ERROR else _fault_of(0)
-        return _fault_of(faults[0].id)
+        if status.state is not State.ERROR:
+            return None
+        faults = self._faults()
+        return _fault_of(faults[0].id if faults else 0)
 
-    def _take_report(self, report: PostExposure) -> None:
+    def _settle(self, report: PostExposure) -> None:
+        """An exposure is over: no second one, then find out why it ended, then say so."""
         permitted, last = self._permitted, self._known.last
+        self._forbid()
+        self._ask_messages()
+        self._ask_status()
         asked = permitted.technique if permitted else self._loaded
         if asked is None or report.ms >= _EARLY * asked.ms:
             end = EndOfExposure.NORMAL
-        elif self._aborted:
-            end = EndOfExposure.ABORTED
         elif self._known.fault is not None:
             end = EndOfExposure.FAULT
+        elif self._aborted:
+            end = EndOfExposure.ABORTED
         else:
             end = EndOfExposure.RELEASED
-        delivered = Delivered(report.kvp, report.ma, report.ms, report.mas, end)
+        mas = report.ma * report.ms / 1000
+        delivered = Delivered(report.kvp, report.ma, report.ms, mas, end)
         if permitted is None and last is not None and last.end is EndOfExposure.UNKNOWN:
             self._known = replace(self._known, last=delivered)  # better late than never: counted already
         else:
@@ -369,7 +379,6 @@ class SedecalGenerator:
     def _count(self, delivered: Delivered) -> None:
         self._permitted = None
         self._known = replace(self._known, exposures=self._known.exposures + 1, last=delivered)
-        self.link.later(self._forbid, "forbid radiation")
 
 
 def _fault_of(id_: int) -> DeviceFault:
