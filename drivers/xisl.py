@@ -1,9 +1,9 @@
 """The XISL library's ABI: its functions, their arguments, its error codes. No behaviour, no threads.
 
 Signatures and codes: the vendor's header Acq.h as published with areaDetector/ADPerkinElmer and, for newer
-releases, with other public clients (VERIFIED: read); texts and next actions are ours. Every function returns an
-unsigned int, 0 is success. Handles are pointers in the newer header and ints in the older Linux one: passed and
-received as `c_void_p` that was zero before, both work on a little-endian machine (INFERRED).
+releases, with other public clients (VERIFIED: read); texts and next actions are ours. Every function returns
+an unsigned int, 0 is success. Handles are pointers in the newer header and ints in the older Linux one:
+passed and received as `c_void_p` that was zero before, both work on a little-endian machine (INFERRED).
 A DWORD has 32 bits on Windows; where a Linux build takes it for an unsigned long it has 64: results are
 received in 64 zeroed bits and cut to 32 (INFERRED).
 """
@@ -170,24 +170,33 @@ def newer_binning(words: tuple[int, ...]) -> bool:
     return words[_HEADER_ID] >= 14 and words[_CAMERA_TYPE] >= 2
 
 
-def identity(library: Library, handle: int, words: tuple[int, ...]) -> Identity:
+def properties(library: Library, handle: int) -> bytes:
+    """What a network panel says of itself (GBIF_Detector_Properties); empty for others."""
+    told = _Properties()
+    if not library.has("GbIF_GetDetectorProperties"):
+        return b""
+    try:
+        library.call("GbIF_GetDetectorProperties", handle, ctypes.byref(told))
+    except (CommunicationLost, NotConnected):
+        raise
+    except DeviceError:
+        return b""  # a frame grabber's panel has none
+    return bytes(told)
+
+
+def identity(words: tuple[int, ...], told: bytes) -> Identity:
     """Model and serial number, of a network panel as it says, else from its header."""
     model = _MODELS.get(words[_CAMERA_TYPE], "") if words[_HEADER_ID] == 14 else "XRD 0840/1620/1640 xN"
     serial = f"PROM-{words[_PROM_ID]}"
-    if library.has("GbIF_GetDetectorProperties"):
-        told = _Properties()
-        try:
-            library.call("GbIF_GetDetectorProperties", handle, ctypes.byref(told))
-        except DeviceError:
-            pass  # a frame grabber's panel has none
-        else:
-            model = _text(told.type) or model
-            serial = _text(told.unique_id) or _text(told.device_id) or serial
+    if len(told) == ctypes.sizeof(_Properties):
+        known = _Properties.from_buffer_copy(told)
+        model = _text(known.type) or model
+        serial = _text(known.unique_id) or _text(known.device_id) or serial
     return Identity(f"Varex {model or 'panel of unknown type'}", serial)
 
 
 def _text(raw: bytes) -> str:
-    return "".join(c for c in raw.decode("ascii", "replace") if c.isprintable() and c != "\ufffd").strip()
+    return "".join(c for c in raw.decode("ascii", "ignore") if c.isprintable()).strip()
 
 
 # --- errors ---------------------------------------------------------------------------------------------
@@ -246,7 +255,11 @@ _GROUPS: tuple[tuple[_Kind, tuple[str, str], tuple[int, ...]], ...] = (
     (NotConnected, ("the panels changed", "close the detector and connect again"), (7, 58, 61, 73)),
     (NotConnected, _DRIVER, (2, 8, 9, 10, 11, 14, 15, 33, 36, 37, 38, 39, 47)),
     (NotConnected, _MACHINE, (1, 16, 28, 35, 41, 42, 164)),
-    (CommunicationLost, _SILENT, (6, 22, 23, 25, 26, 56, 57, 65, 100, 101, 107, 109, 111, 122, 134, 144, 168)),
+    (
+        CommunicationLost,
+        _SILENT,
+        (6, 22, 23, 25, 26, 56, 57, 65, 100, 101, 107, 109, 111, 122, 134, 144, 168),
+    ),
     (CommunicationLost, ("the panel sleeps", "wake it at its button or with the vendor's tool"), (136, 157)),
     (CommunicationLost, _LOST, (13, 31, 32, 43, 49)),
     (DeviceRefused, _STATE, (5, 12, 17, 18, 20, 21, 29, 30, 40, 44, 45, 46, 48, 50, 60, 72, 165, 166, 167)),
