@@ -62,7 +62,7 @@ static uint16_t *destination;
 static UINT destinations;
 static CALLBACK end_frame, end_acquisition;
 
-static int acquisitions, acquiring, ended, triggers, ready, drop_frames, extra_frames;
+static int acquisitions, acquiring, ended, triggers, ready, drop_frames, extra_frames, late_frames;
 static UINT wanted, options, delivered, frame_count, failed;
 static double active_at; /* when the panel last had something to do, s */
 
@@ -151,13 +151,15 @@ static void deliver(void)
     int bad = pixels == NULL || (source && source(pixels, rows_, columns_));
     pthread_mutex_lock(&lock);
     pause_ms(transfer_ms);
-    if (bad || drop_frames > 0 || !ready || !acquiring || acquiring != epoch) {
-        drop_frames -= drop_frames > 0;
-        free(pixels);
-        return;
-    }
-    memcpy(into, pixels, size);
+    int stale = acquiring != epoch && !late_frames;
+    if (!bad && !drop_frames && ready && !stale)
+        memcpy(into, pixels, size);
+    else
+        bad = 1;
+    drop_frames -= drop_frames > 0;
     free(pixels);
+    if (bad)
+        return;
     delivered++, frame_count++, ready = 0;
     CALLBACK tell = end_frame;
     pthread_mutex_unlock(&lock);
@@ -385,6 +387,7 @@ void sim_xisl_behave(const char *what, UINT value)
     pthread_mutex_lock(&lock);
     if (!strcmp(what, "drop_frames")) drop_frames = value;
     else if (!strcmp(what, "extra_frames")) extra_frames = value;
+    else if (!strcmp(what, "late_frames")) late_frames = value;
     else if (!strcmp(what, "transfer_ms")) transfer_ms = value;
     else if (!strcmp(what, "idle_ms")) idle_ms = value;
     else if (!strcmp(what, "present")) present = value;
