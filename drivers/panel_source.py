@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from station.devices import DetectorInfo
+import numpy as np
+
+from station.devices import BadSettings, DetectorInfo
 from station.frame import Frame, Pixels, Signal, Stage
+from station.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,36 @@ class Lost:
     """A readout whose frame did not come whole."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How a sensor's image becomes the one seen from the tube: turned first, then mirrored left to right."""
+
+    quarter_turns: int = 0  # clockwise
+    mirrored: bool = False
+
+    @classmethod
+    def read(cls, settings: Settings) -> "Orientation":
+        """From the settings `rotate` (0, 90, 180 or 270 degrees clockwise) and `mirror`."""
+        degrees = settings.whole("rotate", 0, 0, 270)
+        if degrees % 90:
+            raise BadSettings(f"{settings.what}: rotate={degrees} given; allowed are 0, 90, 180 and 270")
+        return cls(degrees // 90, settings.flag("mirror", default=False))
+
+    def seen(self, pixels: Pixels) -> Pixels:
+        """An own copy as seen from the tube."""
+        turned = np.rot90(pixels, -self.quarter_turns)
+        return np.array(turned[:, ::-1] if self.mirrored else turned, order="C")
+
+    def shape(self, rows: int, columns: int) -> tuple[int, int]:
+        """(rows, columns) as seen from the tube."""
+        return (columns, rows) if self.quarter_turns % 2 else (rows, columns)
+
+    def history(self) -> tuple[str, ...]:
+        """For a frame's history; empty if nothing is done."""
+        turned = (f"turned {90 * self.quarter_turns} degrees clockwise",) if self.quarter_turns else ()
+        return (*turned, "mirrored left to right") if self.mirrored else turned
 
 
 Arrived = Callable[[Pixels | Lost], None]
