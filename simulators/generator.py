@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulators.faults import FaultName, Moment
-from station.settings import Settings
 from simulators.world import World
 from station.devices import (
     Aborted,
@@ -32,6 +31,7 @@ from station.devices import (
     SwitchStage,
     Technique,
 )
+from station.settings import Settings
 
 _KVP_RANGE = (40.0, 70.0)
 _MA_RANGE = (10.0, 200.0)
