@@ -8,9 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from drivers.sedecal_generator import SedecalGenerator
 from drivers.vj_generator import VjGenerator
 from simulators.generator import SimulatedGenerator
 from simulators.wire.line import End, Face, Line, PtyEnd, TcpEnd
+from simulators.wire.r2cp import R2cpFace
 from simulators.wire.vj import VjFace
 from simulators.world import World
 from station.clock import Clock, RealClock, VirtualClock
@@ -22,6 +24,7 @@ class Fact(StrEnum):
 
     SIMULATED = "its radiation, hand switch and door belong to a world that a test can watch and work"
     LINE = "it is spoken to over a line that can be spoiled"
+    PREPARES = "preparation takes a while, in which a test can catch it"
     DOOR_IS_A_FAULT = "it can tell an open door from a hand switch that is let go, and latches it"
     HAND_SWITCH_STARTS = "expose() only permits: radiation starts by the wired hand switch"
 
@@ -58,7 +61,7 @@ ROWS = (
         good=Technique(50, 100, 16),
         long=Technique(50, 10, 2000),
         settings={"prepare_s": 0.05},
-        facts=frozenset({Fact.SIMULATED, Fact.DOOR_IS_A_FAULT}),
+        facts=frozenset({Fact.SIMULATED, Fact.PREPARES, Fact.DOOR_IS_A_FAULT}),
         clock=VirtualClock,
     ),
     Row(
@@ -79,6 +82,17 @@ ROWS = (
         facts=WIRED | {Fact.DOOR_IS_A_FAULT},
         face=lambda room: VjFace({"hand_switch_in_interlock": False}, room),
         end=on_pty,
+    ),
+    Row(
+        "sedecal-r2cp",
+        SedecalGenerator,
+        good=Technique(50, 100, 16),
+        long=Technique(50, 10, 2000),
+        settings={"answer_s": 0.3, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
+        | {"max_power_kw": 10},
+        facts=WIRED | {Fact.PREPARES, Fact.DOOR_IS_A_FAULT, Fact.HAND_SWITCH_STARTS},
+        face=lambda room: R2cpFace({"prepare_s": 0.05}, room),
+        end=on_tcp,
     ),
 )
 

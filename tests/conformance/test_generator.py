@@ -229,9 +229,17 @@ def test_every_exposure_needs_its_own_preparation(rig):
 
 
 @on(SIMULATED)
-@pytest.mark.parametrize("state", [STANDBY, PREPARING], ids=str)
-def test_expose_is_refused_unless_ready(rig, state):
-    rig.bring_to(state)
+def test_expose_is_refused_in_standby(rig):
+    rig.generator.load(rig.good)
+    with pytest.raises(DeviceRefused, match="ready"):
+        rig.generator.expose()
+    rig.pass_time(0.05)
+    assert rig.exposures == 0
+
+
+@on(SIMULATED, Fact.PREPARES)
+def test_expose_is_refused_while_preparing(rig):
+    rig.to_preparing()
     with pytest.raises(DeviceRefused, match="ready"):
         rig.generator.expose()
     rig.pass_time(0.05)
