@@ -4,7 +4,7 @@ The link's owner writes it, anybody reads it: every change publishes a new froze
 whoever aborts, before anything else is done, so that no expose that comes after an abort finds READY.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from station.clock import Clock
 from station.devices import (
@@ -12,10 +12,28 @@ from station.devices import (
     Delivered,
     DeviceFault,
     DeviceRefused,
+    EndOfExposure,
     GeneratorState,
     GeneratorStatus,
     Technique,
 )
+
+
+@dataclass(slots=True)
+class Shot:
+    """An exposure from the moment before it is started; times by time.monotonic."""
+
+    technique: Technique
+    earliest_s: float  # radiation did not begin before
+    latest_s: float | None = None  # nor after; None while nobody has seen it
+    unseen: bool = False  # the line was silent: what happened meanwhile is unknown
+    samples: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])  # kV, mA measured
+
+    def delivered(self, ms: float, end: EndOfExposure) -> Delivered:
+        """The mean of what was measured, or what was set if nothing was."""
+        samples = self.samples or [(self.technique.kvp, self.technique.ma)]
+        kvp, ma = (sum(values) / len(samples) for values in zip(*samples, strict=True))
+        return Delivered(round(kvp, 2), round(ma, 4), round(ms, 2), round(ma * ms / 1000, 6), end)
 
 
 class Course:

@@ -189,6 +189,8 @@ class Link:
             The job was overtaken; the frame was not sent.
         CommunicationLost
             No answer by the deadline.
+        NotConnected
+            The conversation is being closed.
         """
         self.send(data)
         patience_s = within_s or self._settings.answer_within_s
@@ -199,6 +201,8 @@ class Link:
                 return result
             self._dialogue.heard(frame)
         self._greeted = False
+        if self._stop:
+            raise NotConnected(f"{self._settings.name} was closed; connect first")
         raise self._lost(f"no answer to {self._dialogue.describe(data)} within {patience_s:g} s")
 
     def send(self, data: bytes, *, even_aborted: bool = False) -> None:
@@ -286,7 +290,8 @@ class Link:
             pause_s = self._dialogue.poll()
             self._due_s = time.monotonic() + (self._dialogue.period_s if pause_s is None else pause_s)
         except DeviceError:
-            self._due_s = time.monotonic() + _RETRY_S
+            pause_s = _RETRY_S if self._port is None else self._dialogue.period_s
+            self._due_s = time.monotonic() + pause_s
         except Exception:  # noqa: BLE001  the thread's top: a line must outlive a mistake of its driver, and say so
             _LOG.exception("%s: polling failed", self._settings.name)
             self._trouble = "the driver failed while polling; see the log"

@@ -57,10 +57,9 @@ Inferred
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from drivers.course import Course
+from drivers.course import Course, Shot
 from drivers.link import Dialogue, Link, Traffic, Whereabouts
 from drivers.vj import (
     BATTERY,
@@ -80,7 +79,6 @@ from drivers.vj import (
 from station.devices import (
     Aborted,
     CommunicationLost,
-    Delivered,
     DeviceFault,
     DeviceRefused,
     EndOfExposure,
@@ -99,17 +97,6 @@ _OFF_WITHIN_S = 3.0  # how long a stop is said again before the line is called l
 _TIMER_SLACK = 0.97  # the device's clock may be that much faster than ours
 _WATCH_S = 0.01  # between polls in an exposure
 _TYPICAL = 0.5  # a MON sample below that part of the set voltage is of the ramp
-
-@dataclass(slots=True)
-class _Shot:
-    """An exposure from the moment before ENBL1; times by time.monotonic."""
-
-    technique: Technique
-    earliest_s: float  # radiation did not begin before
-    latest_s: float | None = None  # nor after; None while nobody has seen it
-    unseen: bool = False  # there was a silence
-    samples: list[Monitor] = field(default_factory=list[Monitor])
-
 
 class VjGenerator:
     """Satisfies `station.devices.Generator`."""
@@ -135,7 +122,7 @@ class VjGenerator:
         )
         self._course = Course(where.name, room.clock)
         self._info: GeneratorInfo | None = None
-        self._shot: _Shot | None = None
+        self._shot: Shot | None = None
         self._stop_as: EndOfExposure | None = None  # asked for, not yet confirmed
         dialogue = Dialogue(split, describe, self._greet, self._poll, self._heard)
         self._link = Link(where, dialogue, room.clock)
@@ -275,7 +262,7 @@ class VjGenerator:
             if flags:
                 raise DeviceRefused(f"cannot expose: {_said(flags)}")
         self._ask(technique_words(technique)[2])
-        self._shot = _Shot(technique, time.monotonic())
+        self._shot = Shot(technique, time.monotonic())
         self._course.enter(GeneratorState.EXPOSING)
         try:
             started = self._ask("ENBL1", "ENBL[01]") == "ENBL1"
@@ -289,7 +276,7 @@ class VjGenerator:
         elif self._ask("PSTAT", "[01]") == "0" and self._ask("STAT", "[01]") == "0":
             self._refused(self._shot)
 
-    def _refused(self, shot: _Shot) -> None:
+    def _refused(self, shot: Shot) -> None:
         """ENBL1 was answered with ENBL0, and there is neither radiation nor a warning."""
         self._make_sure_it_is_off()
         flags = self._flags() - WARNINGS
@@ -331,7 +318,7 @@ class VjGenerator:
         if flags - WARNINGS:
             self._course.fail(fault_of(flags))
 
-    def _watch(self, shot: _Shot) -> None:
+    def _watch(self, shot: Shot) -> None:
         """Follow an exposure to its end."""
         if self._stop_as is not None:
             self._stop()
@@ -339,13 +326,13 @@ class VjGenerator:
             shot.latest_s, shot.unseen = shot.latest_s or time.monotonic(), False
             monitor = self._monitor()
             if monitor and monitor.kvp > _TYPICAL * shot.technique.kvp:
-                shot.samples.append(monitor)
+                shot.samples.append((monitor.kvp, monitor.ma))
         elif shot.latest_s is None and self._ask("PSTAT", "[01]") == "1":
             shot.earliest_s, shot.unseen = time.monotonic(), False
         else:
             self._conclude(shot)
 
-    def _conclude(self, shot: _Shot) -> None:
+    def _conclude(self, shot: Shot) -> None:
         """It ended by itself: why?"""
         ended_s = time.monotonic()
         self._make_sure_it_is_off()
@@ -388,15 +375,13 @@ class VjGenerator:
                 if time.monotonic() > until_s:
                     raise
 
-    def _account(self, shot: _Shot, end: EndOfExposure, ended_s: float) -> None:
+    def _account(self, shot: Shot, end: EndOfExposure, ended_s: float) -> None:
         """Report it: never less than it can have been."""
-        asked, count = shot.technique, len(shot.samples)
-        kvp = sum(sample.kvp for sample in shot.samples) / count if count else asked.kvp
-        ma = sum(sample.ma for sample in shot.samples) / count if count else asked.ma
+        longest_ms = (ended_s - shot.earliest_s) * 1000
         whole = shot.unseen or end is EndOfExposure.NORMAL
-        ms = asked.ms if whole else min(asked.ms, (ended_s - shot.earliest_s) * 1000)
         self._shot, self._stop_as = None, None
-        self._course.ended(Delivered(round(kvp, 2), round(ma, 4), round(ms, 2), round(ma * ms / 1000, 6), end))
+        asked_ms = shot.technique.ms
+        self._course.ended(shot.delivered(asked_ms if whole else min(asked_ms, longest_ms), end))
 
 
 def _said(flags: frozenset[int]) -> str:

@@ -15,7 +15,7 @@ from station.devices import DeviceRefused, GeneratorState, Room, SwitchStage, Te
 from station.settings import Settings
 
 _RANGES = {"kvp_range": (30, 120), "ma_range": (0.2, 1.0), "ms_range": (10, 1e6), "max_power_kw": 0.12}
-_FOR_EVER_MS = 1e6
+_FOR_EVER_MS = 999_990.0  # the longest that the model knows
 _ARC, _ARC_SHOWS_S, _ARCS = 4, 10.0, 4
 _POWER_LIMIT = 2
 _MODEL = "IXS120BP120P366"

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from drivers.sedecal_generator import SedecalGenerator
+from drivers.spellman_generator import SpellmanGenerator
 from drivers.vj_generator import VjGenerator
 from simulators.generator import SimulatedGenerator
 from simulators.wire.line import End, Face, Line, PtyEnd, TcpEnd
 from simulators.wire.r2cp import R2cpFace
+from simulators.wire.spellman import SpellmanFace
 from simulators.wire.vj import VjFace
 from simulators.world import World
 from station.clock import Clock, RealClock, VirtualClock
@@ -39,6 +41,7 @@ class Row:
     long: Technique  # long enough to be ended early
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: frozenset[Fact] = frozenset({Fact.SIMULATED})
+    timing_ms: float = 0.0  # by how much a computer that times the beam may be late in a test
     clock: Callable[[], Clock] = RealClock
     face: Callable[[Room], Face] | None = None
     end: Callable[[Path], End] | None = None
@@ -84,6 +87,26 @@ ROWS = (
         end=on_pty,
     ),
     Row(
+        "spellman-xrb over RS-232",
+        SpellmanGenerator,
+        good=Technique(50, 0.2, 150),
+        long=Technique(50, 0.2, 8000),
+        timing_ms=60,
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: SpellmanFace({}, room),
+        end=on_pty,
+    ),
+    Row(
+        "spellman-xrb over TCP",
+        SpellmanGenerator,
+        good=Technique(50, 0.2, 150),
+        long=Technique(50, 0.2, 8000),
+        timing_ms=60,
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: SpellmanFace({"checksum": False}, room),
+        end=on_tcp,
+    ),
+    Row(
         "sedecal-r2cp",
         SedecalGenerator,
         good=Technique(50, 100, 16),
@@ -102,7 +125,7 @@ class GeneratorRig:
 
     def __init__(self, generator: Generator, clock: Clock, good: Technique, long: Technique) -> None:
         self.generator, self.clock, self.good, self.long = generator, clock, good, long
-        self.name = "hardware"
+        self.name, self.timing_ms = "hardware", 0.0
 
     @property
     def state(self) -> GeneratorState:
@@ -142,7 +165,7 @@ class SimulatedRig(GeneratorRig):
             self.line.start()
             settings["url"] = self.line.url
         super().__init__(row.driver(settings, self.room), clock, row.good, row.long)
-        self.name = row.name
+        self.name, self.timing_ms = row.name, row.timing_ms
         self.mas, self.exposures = 0.0, 0  # what the world has seen
         self.world.on_radiation(self._absorb)
         self._beam_on, self.world.beam_on = self.world.beam_on, self._count
