@@ -5,9 +5,9 @@ the checksum. Numbers are decimal text of any length. The checksum is over every
 commas included: the two's complement of the sum, its low seven bits, bit 6 set. A frame with a wrong one is
 as good as none: devices ignore it silently, and so does `split`.
 
-An accepted command is answered `command,$,`, a refused one `command,CODE,` (uX, XRB, PMX) or `command,!,CODE,`
-(ST), a question `command,value,…`; uX answers over Ethernet `E#CODE` without a frame. So an error code in
-answer to a question cannot be told from a value.
+An accepted command is answered `command,$,`, a refused one `command,CODE,` (uX, XRB, PMX) or
+`command,!,CODE,` (ST), a question `command,value,…`; uX answers over Ethernet `E#CODE` without a frame. So an
+error code in answer to a question cannot be told from a value.
 """
 
 import re
@@ -68,10 +68,10 @@ def splitter(*, checked: bool) -> Callable[[bytearray], bytes | None]:
 
     def split(buffer: bytearray) -> bytes | None:
         while buffer:
-            bare = None if checked else _BARE.match(buffer)
-            if bare:
+            first = bytes(buffer[:_BARE_LENGTH])
+            if not checked and _BARE.fullmatch(first):
                 del buffer[:_BARE_LENGTH]
-                return bare[0]
+                return first
             if buffer[0] == _STX:
                 end = buffer.find(_ETX)
                 if end < 0:

@@ -17,17 +17,17 @@ said    answered             meaning
 ======= ==================== ====================================================================
 
 Course: PREPARING sets voltage and current and reads them back, READY watches the status, expose() says 99,1
-once. **Nothing in the device ends the exposure**: this driver's one thread says 99,0 when the time is over, and
-again until 99,$ and 98,0 have come back. `own_timer` is False, so the station refuses it for patients. The
-shortest time (`ms_range`) is well above what a busy computer is late by. During the last `answer_within_s` of an
-exposure, and in short ones altogether, nothing is asked that an answer could be awaited for too long.
+once. **Nothing in the device ends the exposure**: this driver's one thread says 99,0 when the time is over,
+and again until 99,$ and 98,0 have come back. `own_timer` is False, so the station refuses it for patients.
+The shortest time (`ms_range`) is well above what a busy computer is late by. Near the end of an exposure, and
+in short ones altogether, nothing is asked whose answer might have to be awaited for too long.
 
 Delivered: kV and mA as read back (nothing measured is used), the time from 99,1 until off was confirmed, the
 longest it can have been. Wire the door, the emergency stop and a hand switch into its interlock.
 
 Silence: no answer within `answer_within_s` is silence. A checksum error is silence too. Then the first words
-are always 99,0 and 98, in every state: an exposure whose line is lost is ended as soon as there is a line, and
-reported until then, end UNKNOWN. In READY it means standby.
+are always 99,0 and 98, in every state: an exposure whose line is lost is ended as soon as there is a line,
+and reported until then, end UNKNOWN. In READY it means standby.
 
 Inferred
 --------
@@ -78,7 +78,9 @@ _OPEN = DeviceFault(
     "Close the door, release the emergency stop, then acknowledge",
 )
 _FAULT = DeviceFault("22", "fault", "the generator reports a fault", "Acknowledge; call service if it recurs")
-_UNASKED = DeviceFault("98", "x-ray on", "the generator radiated unasked and was switched off", "Call service")
+_UNASKED = DeviceFault(
+    "98", "x-ray on", "the generator radiated unasked and was switched off", "Call service"
+)
 _DARK = DeviceFault("98", "x-ray off", "radiation ended early and the device gives no reason", "Call service")
 
 
@@ -128,7 +130,9 @@ class SpellmanGenerator:
 
     def close(self) -> None:
         self._stop_as = self._stop_as or EndOfExposure.ABORTED
-        with suppress(CommunicationLost, NotConnected):  # a dead line cannot be told: its interlock must do it
+        with suppress(
+            CommunicationLost, NotConnected
+        ):  # a dead line cannot be told: its interlock must do it
             self._link.run(self._stop, "close", even_aborted=True)
         self._link.close()
 
@@ -219,7 +223,7 @@ class SpellmanGenerator:
         self._stop()
         self._course.begin()
         fault = self._fault()
-        if fault is _FAULT:
+        if fault is not None and fault is not _OPEN:
             self._course.fail(fault)
 
     def _set(self, technique: Technique) -> Technique:
@@ -231,8 +235,8 @@ class SpellmanGenerator:
         back = self._ask(14, 1)[0], self._ask(15, 1)[0]
         if back != (kv, ma):
             raise CommunicationLost(
-                f"the Spellman generator was set to {kv} and {ma} counts and reads back {back[0]} and {back[1]}; "
-                "check its line and whether it is in remote mode"
+                f"the Spellman generator was set to {kv} and {ma} counts and reads back {back[0]} and "
+                f"{back[1]}; check its line and whether it is in remote mode"
             )
         kvp, current = round(kv * self._kv_per_count, 4), round(ma * self._ma_per_count, 6)
         self._course.technique = Technique(kvp, current, technique.ms, technique.focal_spot)
@@ -305,7 +309,8 @@ class SpellmanGenerator:
             self._make_sure_it_is_off()
             self._course.fail(_UNASKED)
         fault = self._fault_in(status)
-        if fault is _FAULT or (fault is _OPEN and self._course.state is GeneratorState.READY):
+        open_is_a_fault = self._course.state is GeneratorState.READY
+        if fault is not None and (open_is_a_fault or fault is not _OPEN):
             self._course.fail(fault)
         return None
 

@@ -80,7 +80,9 @@ def technique_words(technique: Technique) -> tuple[str, str, str]:
     """The three commands that set it. Never a time of zero, which would be for ever."""
     hundredths = round(technique.ms / 10)
     if not 1 <= hundredths <= 99999:
-        raise DeviceRefused(f"{technique.ms:g} ms asked, the timer allows 10 to 999990 ms; choose another time")
+        raise DeviceRefused(
+            f"{technique.ms:g} ms asked, the timer allows 10 to 999990 ms; choose another time"
+        )
     return f"VP{round(technique.kvp * 10):04d}", f"CP{round(technique.ma * 1e4):05d}", f"OT{hundredths:05d}"
 
 

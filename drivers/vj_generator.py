@@ -26,10 +26,10 @@ WDOGxx   the same             radiation ends that many seconds after the last co
 ======== ==================== ===================================================================
 
 Course: there is no preparation. PREPARING sets voltage, current and time anew and reads the battery, READY
-watches the flags, expose() sets the time once more, sees it confirmed, and says ENBL1 once. `OT00000` is never
-said. Radiation ends by the device's own timer; ENBL0 is said again and again until ENBL0, STAT 0 and PSTAT 0
-have come back, and also after an exposure that ended by itself: without a checksum one `0` proves little.
-A warning before radiation counts as EXPOSING; the room's `exposure_margin_s` must be longer than it.
+watches the flags, expose() sets the time once more, sees it confirmed, and says ENBL1 once. `OT00000` is
+never said. Radiation ends by the device's own timer; ENBL0 is said again and again until ENBL0, STAT 0 and
+PSTAT 0 have come back, and also after an exposure that ended by itself: without a checksum one `0` proves
+little. A warning before radiation counts as EXPOSING; the room's `exposure_margin_s` must be longer than it.
 
 Delivered: kV and mA are the mean of MON during radiation, or as set if it was too short for one; the time is
 the timer's, or after an early end the longest that it can have been. mAs is their product.
@@ -57,6 +57,7 @@ Inferred
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from drivers.course import Course, Shot
@@ -94,9 +95,11 @@ from station.settings import Settings
 
 KEYS = ("url", "baud", "answer_within_s", "pre_warning_s", "watchdog_s", "battery_low_v")
 _OFF_WITHIN_S = 3.0  # how long a stop is said again before the line is called lost; then it goes on anyway
+_OFF_ANSWER_S = 0.12  # it answers within 0.1 s, or was busy and has not heard it
 _TIMER_SLACK = 0.97  # the device's clock may be that much faster than ours
 _WATCH_S = 0.01  # between polls in an exposure
 _TYPICAL = 0.5  # a MON sample below that part of the set voltage is of the ramp
+
 
 class VjGenerator:
     """Satisfies `station.devices.Generator`."""
@@ -136,10 +139,8 @@ class VjGenerator:
     def close(self) -> None:
         if self._shot is not None:
             self._stop_as = self._stop_as or EndOfExposure.ABORTED
-            try:
+            with suppress(CommunicationLost, NotConnected):  # its timer and its watchdog end it
                 self._link.run(self._stop, "close", even_aborted=True)
-            except (CommunicationLost, NotConnected):
-                pass  # its timer and its watchdog end it
         self._link.close()
 
     def info(self) -> GeneratorInfo:
@@ -180,7 +181,7 @@ class VjGenerator:
 
     # --- jobs, by the link's owner ---------------------------------------------------------------------
 
-    def _ask(self, text: str, pattern: str = "") -> str:
+    def _ask(self, text: str, pattern: str = "", within_s: float | None = None) -> str:
         """Say it and give the answer, by default the same text."""
         pattern = pattern or re.escape(text)
 
@@ -188,7 +189,7 @@ class VjGenerator:
             said = text_of(data)
             return said if re.fullmatch(pattern, said) else None
 
-        said = self._link.exchange(frame(text), answer)
+        said = self._link.exchange(frame(text), answer, within_s)
         self._course.contact()
         return said
 
@@ -333,11 +334,11 @@ class VjGenerator:
             self._conclude(shot)
 
     def _conclude(self, shot: Shot) -> None:
-        """It ended by itself: why?"""
+        """It ended by itself; find out why."""
         ended_s = time.monotonic()
         self._make_sure_it_is_off()
         flags = self._flags() - WARNINGS
-        if flags == {INTERLOCK} and self._switch_in_interlock:
+        if flags == frozenset({INTERLOCK}) and self._switch_in_interlock:
             self._account(shot, EndOfExposure.RELEASED, ended_s)
         elif flags:
             self._account(shot, EndOfExposure.FAULT, ended_s)
@@ -349,7 +350,9 @@ class VjGenerator:
         else:
             self._account(shot, EndOfExposure.FAULT, ended_s)
             self._course.fail(
-                DeviceFault("STAT0", "", "radiation ended early and the device gives no reason", "Call service")
+                DeviceFault(
+                    "STAT0", "", "radiation ended early and the device gives no reason", "Call service"
+                )
             )
 
     def _stop(self) -> None:
@@ -368,7 +371,7 @@ class VjGenerator:
         until_s = time.monotonic() + _OFF_WITHIN_S
         while True:
             try:
-                self._ask("ENBL0")
+                self._ask("ENBL0", within_s=_OFF_ANSWER_S)
                 if self._ask("STAT", "[01]") == "0" and self._ask("PSTAT", "[01]") == "0":
                     return
             except CommunicationLost:
@@ -378,7 +381,7 @@ class VjGenerator:
     def _account(self, shot: Shot, end: EndOfExposure, ended_s: float) -> None:
         """Report it: never less than it can have been."""
         longest_ms = (ended_s - shot.earliest_s) * 1000
-        whole = shot.unseen or end is EndOfExposure.NORMAL
+        whole = end in {EndOfExposure.NORMAL, EndOfExposure.UNKNOWN}
         self._shot, self._stop_as = None, None
         asked_ms = shot.technique.ms
         self._course.ended(shot.delivered(asked_ms if whole else min(asked_ms, longest_ms), end))

@@ -14,7 +14,7 @@ from station.devices import DeviceRefused, GeneratorState, Room, Technique
 from station.settings import Settings
 
 _FULL_SCALE = 4095
-_FOR_EVER_MS = 999_990.0  # the longest that the model knows
+_FOR_EVER_MS = 900_000.0  # 15 min; a technique has a time
 _KV_PER_COUNT = 0.1
 
 
@@ -131,5 +131,6 @@ class SpellmanFace:
             self._model.status()
             self._model.expose()
         except (DeviceRefused, ValueError):  # nothing set
+            self._model.release()
             return False
         return True

@@ -1,8 +1,8 @@
 """A VJ IXS monoblock as its line knows it: `drivers.vj_generator` tells the conversation.
 
-Its quirks: one command at a time, what comes while it is busy is lost; ENBL1 during a warning is answered with
-ENBL0; the time is for ever at power-up; flags stay until CLR and CLR leaves those whose cause is there; four
-arcs within ten seconds shut it down, each shows for ten; a watchdog that any command feeds.
+Its quirks: one command at a time, what comes while it is busy is lost; ENBL1 during a warning is answered
+with ENBL0; the time is for ever at power-up; flags stay until CLR and CLR leaves those whose cause is there;
+four arcs within ten seconds shut it down, each shows for ten; a watchdog that any command feeds.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +14,14 @@ from simulators.world import World
 from station.devices import DeviceRefused, GeneratorState, Room, SwitchStage, Technique
 from station.settings import Settings
 
-_RANGES = {"kvp_range": (30, 120), "ma_range": (0.2, 1.0), "ms_range": (10, 1e6), "max_power_kw": 0.12}
-_FOR_EVER_MS = 999_990.0  # the longest that the model knows
+_MAX_POWER_KW = 0.12
+_RANGES = {
+    "kvp_range": (30, 120),
+    "ma_range": (0.2, 1.0),
+    "ms_range": (10, 999_990),
+    "max_power_kw": _MAX_POWER_KW,
+}
+_FOR_EVER_MS = 900_000.0  # 15 min; a technique has a time
 _ARC, _ARC_SHOWS_S, _ARCS = 4, 10.0, 4
 _POWER_LIMIT = 2
 _MODEL = "IXS120BP120P366"
@@ -117,11 +123,12 @@ class VjFace:
 
     def _start(self) -> bool:
         try:
-            self._model.load(Technique(self._kvp, self._ma, self._ms or _FOR_EVER_MS))
+            self._model.load(Technique(self._kvp, self._ma, min(self._ms or _FOR_EVER_MS, _FOR_EVER_MS)))
             self._model.prepare()
             self._model.status()
             self._model.expose()
         except DeviceRefused:
+            self._model.release()
             return False
         return True
 
@@ -175,7 +182,7 @@ class VjFace:
         return True
 
     def _enable(self) -> str:
-        if self._kvp * self._ma / 1000 > _RANGES["max_power_kw"]:
+        if self._kvp * self._ma / 1000 > _MAX_POWER_KW:
             self._latched.add(_POWER_LIMIT)
         if self._latched or self._warned_at_s is not None or self._radiates():
             return f"ENBL{int(self._radiates())}"
@@ -204,5 +211,11 @@ class VjFace:
     def _monitor(self) -> str:
         kvp, ma = self._world.beam
         filament_a = 1.8 if kvp else 0.4
-        numbers = (round(kvp * 10), round(ma * 1e4), 253, round(filament_a * 1000), round(self.battery_v * 100))
+        numbers = (
+            round(kvp * 10),
+            round(ma * 1e4),
+            253,
+            round(filament_a * 1000),
+            round(self.battery_v * 100),
+        )
         return "{:04d} {:05d} {:04d} {:04d} {:04d}".format(*numbers)

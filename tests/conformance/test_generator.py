@@ -26,6 +26,7 @@ from station.devices import (
 SIMULATED, LINE, HAND_SWITCH_STARTS = Fact.SIMULATED, Fact.LINE, Fact.HAND_SWITCH_STARTS
 STANDBY, PREPARING, READY = GeneratorState.STANDBY, GeneratorState.PREPARING, GeneratorState.READY
 EXPOSING, FAULT = GeneratorState.EXPOSING, GeneratorState.FAULT
+STEP_MAS = 0.001  # the finest that a device reports in
 DEVIATION = 0.03  # of what is delivered from what was read back
 
 
@@ -254,14 +255,14 @@ def ends_early(rig, state, end):
     rig.reach(STANDBY)
     began = state is EXPOSING
     rig.pass_until(lambda: rig.generator.status().exposures == began)
-    rig.pass_time(0.1)
+    rig.pass_time(0.03)
     assert rig.exposures == began
     assert rig.state is STANDBY
     if began:
         last = rig.generator.status().last
         assert last.end is end
-        assert rig.mas * 0.99 <= last.mas < rig.long.mas * 0.9
-        assert last.mas == pytest.approx(last.ma * last.ms / 1000, rel=0.01)
+        assert rig.mas * 0.99 - STEP_MAS <= last.mas < rig.long.mas * 0.9
+        assert last.mas == pytest.approx(last.ma * last.ms / 1000, rel=0.01, abs=STEP_MAS)
         assert last.kvp == pytest.approx(rig.long.kvp, rel=DEVIATION)
 
 
@@ -322,7 +323,7 @@ def test_an_opened_door_is_a_fault_until_acknowledged(rig, state):
         rig.pass_until(lambda: rig.generator.status().exposures == 1)
         last = rig.generator.status().last
         assert last.end is EndOfExposure.FAULT
-        assert rig.mas * 0.99 <= last.mas
+        assert rig.mas * 0.99 - STEP_MAS <= last.mas
     with pytest.raises(DeviceRefused):
         rig.generator.load(rig.good)
     with pytest.raises(DeviceRefused):
@@ -366,7 +367,7 @@ def test_silence_is_said_in_time_ages_the_status_and_ends_with_the_silence(rig):
         with pytest.raises(CommunicationLost):
             rig.generator.load(rig.good)
         at = rig.generator.status().at
-        rig.pass_time(0.3)
+        rig.pass_time(0.2)
         assert rig.generator.status().at == at, "a silent device is reported as fresh"
         assert rig.generator.info().model
     rig.pass_until(lambda: rig.generator.status().at > at)
@@ -380,15 +381,15 @@ def test_an_exposure_that_ends_in_silence_is_never_reported_as_less_than_it_was(
     rig.expose(rig.long)
     rig.pass_until(lambda: rig.radiating)
     with rig.spoiled("silent"):
-        rig.pass_time(0.3)
+        rig.pass_time(0.2)
         rig.press(SwitchStage.RELEASED)
         rig.world.set_door(closed=False)  # whatever the host does, the room's wires end it
         rig.pass_until(lambda: not rig.radiating)
-        rig.pass_time(0.3)
+        rig.pass_time(0.2)
     rig.world.set_door(closed=True)
     rig.pass_until(lambda: rig.generator.status().exposures == 1)
     last = rig.generator.status().last
-    assert last.mas >= rig.mas * 0.99
+    assert last.mas >= rig.mas * 0.99 - STEP_MAS
     assert last.end is not EndOfExposure.NORMAL
     assert rig.exposures == 1
 
@@ -428,19 +429,20 @@ def test_abort_wins_over_an_expose_that_is_answered_late(rig):
 
 
 @on(LINE)
-@pytest.mark.parametrize("ill", ["split", "late", "merged", "garbage", "damaged", "babble"])
-def test_whatever_comes_over_the_line_an_exposure_is_never_started_twice(rig, ill):
-    rig.to_ready()
-    rig.press(SwitchStage.EXPOSE)
-    with rig.spoiled(ill, 0.02), suppress(DeviceError):
-        rig.generator.expose()
-    rig.pass_time(0.3)
-    assert rig.exposures <= 1
-    rig.press(SwitchStage.RELEASED)
+def test_whatever_comes_over_the_line_an_exposure_is_never_started_twice(rig):
+    for ill in ("split", "late", "merged", "garbage", "damaged", "babble"):
+        rig.generator.connect()
+        before = rig.exposures
+        rig.to_ready()
+        rig.press(SwitchStage.EXPOSE)
+        with rig.spoiled(ill, 0.02), suppress(DeviceError):
+            rig.generator.expose()
+        rig.pass_time(0.05)
+        rig.press(SwitchStage.RELEASED)
+        assert rig.exposures <= before + 1, f"the line was {ill}"
     rig.generator.connect()
     rig.expose()
     rig.finish()
-    assert rig.exposures <= 2
 
 
 @on(LINE)
