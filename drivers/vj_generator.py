@@ -99,6 +99,12 @@ _OFF_ANSWER_S = 0.12  # it answers within 0.1 s, or was busy and has not heard i
 _TIMER_SLACK = 0.97  # the device's clock may be that much faster than ours
 _WATCH_S = 0.01  # between polls in an exposure
 _TYPICAL = 0.5  # a MON sample below that part of the set voltage is of the ramp
+_NO_REASON = DeviceFault(
+    "STAT0",
+    "",
+    "radiation ended early and the device gives no reason",
+    "Acknowledge; call service if it recurs",
+)
 
 
 class VjGenerator:
@@ -337,23 +343,18 @@ class VjGenerator:
         """It ended by itself; find out why."""
         ended_s = time.monotonic()
         self._make_sure_it_is_off()
-        flags = self._flags() - WARNINGS
-        if flags == frozenset({INTERLOCK}) and self._switch_in_interlock:
+        flags = self._flags()
+        grave = flags - WARNINGS
+        whole = ended_s - shot.earliest_s >= _TIMER_SLACK * shot.technique.ms / 1000
+        if grave == frozenset({INTERLOCK}) and self._switch_in_interlock:
             self._account(shot, EndOfExposure.RELEASED, ended_s)
-        elif flags:
-            self._account(shot, EndOfExposure.FAULT, ended_s)
-            self._course.fail(fault_of(flags))
-        elif shot.unseen:
+        elif shot.unseen and not grave:
             self._account(shot, EndOfExposure.UNKNOWN, ended_s)
-        elif ended_s - shot.earliest_s >= _TIMER_SLACK * shot.technique.ms / 1000:
+        elif whole and not grave:
             self._account(shot, EndOfExposure.NORMAL, ended_s)
         else:
             self._account(shot, EndOfExposure.FAULT, ended_s)
-            self._course.fail(
-                DeviceFault(
-                    "STAT0", "", "radiation ended early and the device gives no reason", "Call service"
-                )
-            )
+            self._course.fail(fault_of(flags) if flags else _NO_REASON)
 
     def _stop(self) -> None:
         """End whatever goes on, as it was asked for."""
