@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from drivers import r2cp
 from drivers.link import Link
 from drivers.r2cp import APPLICATION, GENERATOR, HUB, Function, Message, What
-from station.devices import CommunicationLost, DeviceRefused, NotConnected
+from station.devices import CommunicationLost, DeviceFault, DeviceRefused, NotConnected
 
 T = TypeVar("T")
 
@@ -133,3 +133,20 @@ def _refuse(what: What, result: bytes) -> None:
         raise DeviceRefused(
             f"the generator refused (code {code}: {text}); correct the technique or its state"
         )
+
+
+def fault_of(id_: int) -> DeviceFault:
+    """What a system message that forbids radiation means, as far as that is published."""
+    if id_ // 100 == 1404:
+        return DeviceFault(
+            str(id_),
+            "DC bus",
+            "the generator's power bus is off",
+            "Release the emergency stop, check the mains, then acknowledge",
+        )
+    return DeviceFault(
+        str(id_),
+        "system message",
+        "the generator reports a fault",
+        "Look the number up on its display; close the door, remove the cause, then acknowledge",
+    )

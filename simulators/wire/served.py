@@ -39,6 +39,7 @@ class OnLine:
     """A face on a serial or TCP line."""
 
     def __init__(self, face: Face, settings: Mapping[str, Any]) -> None:
+        self.face = face
         self.line = Line(face, end_of(str(settings.get("url", ""))))
 
     def start(self) -> None:
