@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drivers import xisl
-from drivers.panel_source import Arrived, Lost, PanelFacts
+from drivers.panel_source import Arrived, Lost, Orientation, PanelFacts
 from drivers.xisl import Library, Word
 from station.devices import CommunicationLost, DetectorInfo, DeviceError, NotConnected
 from station.frame import Pixels
@@ -33,9 +33,7 @@ class Wanted:
     gain: int
     lsb_per_ugy: float
     bits: int
-    quarter_turns: int
-    mirror: bool
-    frame_s: float
+    orientation: Orientation
 
 
 class XislSource:
@@ -86,13 +84,14 @@ class XislSource:
         self._give_buffers(library, handle, rows, columns)
         self._keeps_status = self._answers_status(library, handle)
         self._temperature_due_s = time.monotonic() if library.has("GetTemperature") else None
-        if wanted.quarter_turns % 2:
-            rows, columns = columns, rows
+        rows, columns = wanted.orientation.shape(rows, columns)
         spacing_mm = (wanted.spacing_mm, wanted.spacing_mm)
         info = DetectorInfo(
             identity.model, identity.serial, rows, columns, spacing_mm, wanted.bits, wanted.lsb_per_ugy
         )
-        return PanelFacts(info, identity.model, float(2**wanted.bits - 1), history=self._history())
+        return PanelFacts(
+            info, identity.model, float(2**wanted.bits - 1), history=wanted.orientation.history()
+        )
 
     def _find(self, library: Library) -> int:
         wanted, handle = self._wanted, Word()
@@ -152,10 +151,6 @@ class XislSource:
             self._callbacks = (xisl.CALLBACK(self._frame_ended), xisl.CALLBACK(self._acquisition_ended))
             _pin(self._callbacks)
         return [ctypes.cast(callback, ctypes.c_void_p).value for callback in self._callbacks]
-
-    def _history(self) -> tuple[str, ...]:
-        turned = f"rotated by {90 * self._wanted.quarter_turns}°" if self._wanted.quarter_turns else ""
-        return tuple(step for step in (turned, "mirrored" if self._wanted.mirror else "") if step)
 
     def start(self, arrived: Arrived) -> None:
         library, handle = self._need()
@@ -257,8 +252,7 @@ class XislSource:
     def _copied(self, library: Library, handle: int) -> Pixels:
         acquired, buffered = Word(), Word()
         library.call("GetActFrame", handle, acquired.out, buffered.out)
-        pixels = np.rot90(self._buffers[(buffered.number - 1) % _BUFFERS], -self._wanted.quarter_turns)
-        return np.array(pixels[:, ::-1] if self._wanted.mirror else pixels, order="C")
+        return self._wanted.orientation.seen(self._buffers[(buffered.number - 1) % _BUFFERS])
 
     def _acquisition_ended(self, _: object) -> None:
         with self._lock:
