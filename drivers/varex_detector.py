@@ -38,9 +38,10 @@ Between readouts nothing is set or asked but whether the connection stands (GetC
 libraries: the hardware header). A panel left alone for about 20 s falls asleep and hears no trigger: longer
 windows are refused. Temperature (XRpad only) is asked while no window is open.
 
-Silence: calls return 6, 56, 57, 134, 144 (or another code of `drivers.xisl`): the panel is closed and opened
-again until it answers. A frame that does not come within `frame_timeout_s` is lost. A call that never returns
-cannot be ended: the status grows stale, callers give up after their deadline, the station must be restarted.
+Silence: calls return 6, 56, 57, 134, 144 (or another code of `drivers.xisl`), the question whether the
+connection stands three times in a row: the panel is closed and opened again until it answers. A frame that
+does not come within `frame_timeout_s` is lost. A call that never returns cannot be ended: the status grows
+stale, callers give up after their deadline, and if it stays the station must be restarted.
 
 The library may write into its buffers until it says that it is closed, and sometimes after: they are never
 freed, and neither are the callbacks. They are a driver's for good and used again by its next connection.
@@ -70,6 +71,7 @@ from station.devices import BadSettings, DeviceRefused, Room
 from station.settings import Settings
 
 _AWAKE_MS = 20_000.0  # without a trigger, MEMORY
+_POLL_S = 0.2  # between two questions whether the connection stands
 _KEYS = (
     "library",
     "address",
@@ -99,6 +101,7 @@ class VarexDetector(IntegratingPanel):
             frame_s=read.number("frame_timeout_s", 5, 0.1, 60),
             connect_s=read.number("connect_timeout_s", 30, 1, 120),
             command_s=read.number("command_timeout_s", 2, 0.1, 10),
+            poll_s=_POLL_S,
             clears=read.whole("clearing_frames", 1, 1, 10),
         )
         super().__init__("varex-xisl", XislSource(_wanted(read)), room.clock, timing)

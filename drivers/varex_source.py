@@ -16,6 +16,7 @@ from station.frame import Pixels
 
 _BUFFERS = 2  # frames: one is copied while the next may come
 _END_S = 1.0  # from Abort to the end-of-acquisition callback
+_ASKED = 3  # times, before no answer is silence
 _TEMPERATURE_S = 5.0  # between two questions
 
 
@@ -188,21 +189,32 @@ class XislSource:
 
     def poll(self) -> float | None:
         library, handle = self._need()
-        if self._keeps_status:
-            library.call("GetConnectionStatus", handle)
-        else:
-            xisl.header(library, handle)
+        self._ask_whether_it_is_there(library, handle)
         due_s = self._temperature_due_s
         if due_s is not None and not self._acquiring and time.monotonic() >= due_s:
             self._ask_temperature(library, handle)
         return self._temperature_c
+
+    def _ask_whether_it_is_there(self, library: Library, handle: int) -> None:
+        """Repeated before it counts as silence: giving up the line in a window would cost its frame."""
+        for left in reversed(range(_ASKED)):
+            try:
+                if self._keeps_status:
+                    library.call("GetConnectionStatus", handle)
+                else:
+                    xisl.header(library, handle)
+            except DeviceError:
+                if not left:
+                    raise
+            else:
+                return
 
     def _ask_temperature(self, library: Library, handle: int) -> None:
         values = (ctypes.c_uint * 16)()  # 8 in the header, and room
         try:
             library.call("GetTemperature", handle, values)
         except (CommunicationLost, NotConnected):
-            raise
+            self._temperature_due_s = time.monotonic() + _TEMPERATURE_S  # whether it is there, others ask
         except DeviceError:
             self._temperature_c, self._temperature_due_s = None, None  # not an XRpad: do not ask again
         else:

@@ -127,14 +127,17 @@ class XislFace:
 
     def unplug(self, code: int = 6) -> None:
         """Every call that needs the panel returns that code; 0 plugs it in again."""
-        self._library.sim_xisl_lasting(c_uint(code))
+        self.behave("unreachable", code)
 
     def hang(self, function: str) -> None:
         """Calls of Acquisition_<function> do not return until another one hangs."""
         self._library.sim_xisl_hang(f"Acquisition_{function}".encode("ascii") if function else b"")
 
     def behave(self, what: str, value: int) -> None:
-        """Set drop_frames, extra_frames, transfer_ms, idle_ms, present, data_type or end_acquisition."""
+        """Set drop_frames, extra_frames, late_frames, transfer_ms, idle_ms, present, data_type.
+
+        `end_acquisition` ends one now, with that error code.
+        """
         self._library.sim_xisl_behave(what.encode("ascii"), value)
 
     def calls(self) -> list[str]:

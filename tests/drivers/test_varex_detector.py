@@ -449,6 +449,29 @@ def test_no_error_of_the_keep_alive_is_more_than_a_short_absence(make, function)
     bench.expose("1.2")
 
 
+def test_a_question_that_fails_twice_does_not_cost_the_frame_of_a_window(bench):
+    bench.detector.arm("1.2", 10_000)
+    bench.to(READY)
+    for _ in range(2):
+        bench.face.script("GetConnectionStatus", 6)
+    seen = bench.detector.status().at
+    wait_until(lambda: bench.detector.status().at > seen + 0.3)
+    bench.detector.read_out()
+    bench.to(HELD)
+    bench.detector.fetch()
+
+
+def test_a_question_that_fails_again_and_again_costs_the_window(bench):
+    bench.detector.arm("1.2", 10_000)
+    bench.to(READY)
+    bench.face.unplug(6)
+    bench.to(UNKNOWN)
+    bench.face.unplug(0)
+    bench.detector.connect()
+    with pytest.raises(CommunicationLost, match="window was open"):
+        bench.detector.recover("1.2")
+
+
 def test_a_clearing_frame_that_does_not_come_is_asked_for_again(make):
     bench = make(settings={"frame_timeout_s": 0.2})
     bench.face.behave("drop_frames", 2)
