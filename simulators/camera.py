@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from simulators.faults import FaultName
 from simulators.scene import Panel
-from station.settings import Settings
 from simulators.world import World
 from station.devices import CameraView, Room
+from station.settings import Settings
 
 _FRAMES_PER_S = 10
 _MM_PER_PX = 0.75

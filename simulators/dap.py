@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulators.faults import FaultName
-from station.settings import Settings
 from simulators.world import Radiation, World, kerma_ugy
 from station.devices import CommunicationLost, NotConnected, Room
+from station.settings import Settings
 
 _CALIBRATION_ERROR = 0.03  # largest relative one, memory
 _RESOLUTION_UGYM2 = 0.001

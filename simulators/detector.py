@@ -1,8 +1,8 @@
 """A simulated flat panel detector on the room's one world.
 
-Arming takes 0.3 s, reading 0.7 s unless set otherwise. What fell on the panel is kept as a list of doses and becomes numbers when
-it is fetched or recovered, outside the world's lock; the numbers depend on the window's number, the panel and
-the world's seed only. Charge that no window collects is seen as lag.
+Arming takes 0.3 s, reading 0.7 s unless set otherwise. What fell on the panel is kept as a list of doses and
+becomes numbers when it is fetched or recovered, outside the world's lock; the numbers depend on the window's
+number, the panel and the world's seed only. Charge that no window collects is seen as lag.
 
 With `memory_folder` the doses are on disk when radiation ends: like a real panel's memory they outlive the
 station's process, killed at whatever time after the exposure.
@@ -22,7 +22,6 @@ from simulators.faults import FaultName, Moment
 from simulators.memory import Dose, Latent, PanelMemory
 from simulators.panel import FULL_SCALE, Counts, Image, Light, PanelMaps, PanelSpec, expose, make_maps
 from simulators.scene import Panel, Scene, scene_from
-from station.settings import Settings
 from simulators.world import Radiation, World, kerma_ugy
 from station.devices import (
     Aborted,
@@ -35,6 +34,7 @@ from station.devices import (
     Room,
 )
 from station.frame import Frame, Signal, Stage
+from station.settings import Settings
 
 _ARMING_S = 0.3
 _READING_S = 0.7

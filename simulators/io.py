@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from simulators.faults import FaultName
-from station.settings import Settings
 from simulators.world import World
 from station.devices import Lamp, NotConnected, Room, RoomInputs, SwitchStage
+from station.settings import Settings
 
 
 class SimulatedRoomIo:

@@ -21,9 +21,9 @@ import numpy as np
 from simulators import spectrum
 from simulators.faults import FaultName, FaultScript, Moment, parse_fault
 from simulators.scene import Scene, scene_from
-from station.settings import Settings
 from station.clock import Clock
 from station.devices import Lamp, Room, SwitchStage
+from station.settings import Settings
 
 _SCENE_KEYS = ("phantom", "pose", "radiograph", "pixel_spacing_mm")
 _OWN_KEYS = (

@@ -4,8 +4,8 @@ Contracts are `typing.Protocol`s: a driver imports its status types and errors f
 
 Rules every driver keeps (tests/conformance proves them):
 
-- a command starts an action and returns as soon as the device has taken it, within 50 ms on a line that is well;
-  progress is seen in `status()`. On a bad line it gives up within the driver's timeout (`CommunicationLost`);
+- a command starts an action and returns as soon as the device has taken it, within 50 ms on a line that is
+  well; progress is seen in `status()`. On a bad line it gives up within a deadline (`CommunicationLost`);
 - `status()` never blocks: it returns the last known status with the clock time of the last contact (`at`);
 - `abort()` may be called from any thread at any time, returns within 50 ms and wins over a command in
   flight, also over one that finishes late; it never queues;

@@ -1,0 +1,215 @@
+"""The line under every driver: deadlines, late answers, aborts that overtake, ports that come and go."""
+
+import threading
+import time
+
+import pytest
+
+from drivers.link import Dialogue, Link, Whereabouts
+from simulators.wire.line import Line, PtyEnd, TcpEnd
+from station.clock import RealClock
+from station.devices import Aborted, CommunicationLost, NotConnected
+
+
+class Echo:
+    """A device that answers every line with itself in capitals, and counts what it heard."""
+
+    def __init__(self):
+        self.heard, self.mute, self._send, self._rest = [], set(), None, b""
+
+    def attached(self, send):
+        self._send, self._rest = send, b""
+
+    def received(self, data):
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self.heard.append(line)
+            if line not in self.mute:
+                self._send(line.upper() + b"\n")
+
+    def tick(self):
+        pass
+
+
+def split(buffer):
+    end = buffer.find(b"\n")
+    if end < 0:
+        return None
+    frame = bytes(buffer[:end])
+    del buffer[: end + 1]
+    return frame
+
+
+def wait_until(claim, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "it never came to pass"
+        time.sleep(0.002)
+
+
+class Rig:
+    def __init__(self, end):
+        self.echo = Echo()
+        self.line = Line(self.echo, end)
+        self.line.start()
+        self.unasked = []
+        self.link = Link(
+            Whereabouts("the echo", self.line.url, answer_within_s=0.15),
+            Dialogue(split, repr, self.greet, lambda: None, self.unasked.append, period_s=0.02),
+            RealClock(),
+        )
+
+    def greet(self):
+        self.link.exchange(b"hello\n", lambda frame: True if frame == b"HELLO" else None)
+
+    def ask(self, word, within_s=None):
+        capitals = word.upper()
+        return self.link.run(
+            lambda: self.link.exchange(
+                word + b"\n", lambda frame: frame if frame == capitals else None, within_s
+            ),
+            word.decode(),
+        )
+
+
+@pytest.fixture(params=["tcp", "pty"])
+def rig(request, tmp_path):
+    rig = Rig(TcpEnd() if request.param == "tcp" else PtyEnd(tmp_path / "line"))
+    rig.link.open()
+    yield rig
+    rig.link.close()
+    rig.line.stop()
+
+
+def test_an_answer_comes_back_whatever_the_line_does_to_its_bytes(rig):
+    for ill in ("split", "late"):
+        rig.line.spoil(ill, 0.02)
+        assert rig.ask(b"word") == b"WORD"
+        rig.line.mend()
+
+
+def test_noise_before_an_answer_is_no_answer(rig):
+    rig.line.spoil("babble", answers=1)
+    with pytest.raises(CommunicationLost, match="the echo: no answer to b'word"):
+        rig.ask(b"word")
+    assert rig.ask(b"word") == b"WORD"
+
+
+def test_a_late_answer_is_not_taken_for_the_next_one(rig):
+    rig.line.spoil("late", 0.3, answers=1)
+    with pytest.raises(CommunicationLost):
+        rig.ask(b"status")
+    heard = len(rig.echo.heard)
+    assert rig.ask(b"status") == b"STATUS"
+    said = rig.echo.heard[heard:]
+    assert b"hello" in said[: said.index(b"status")], "it did not make sure of the line first"
+
+
+def test_silence_ends_by_the_deadline_and_the_next_call_works(rig):
+    rig.line.spoil("silent")
+    began = time.monotonic()
+    with pytest.raises(CommunicationLost):
+        rig.ask(b"word")
+    assert time.monotonic() - began < 3
+    rig.line.mend()
+    assert rig.ask(b"word") == b"WORD"
+
+
+def test_an_unplugged_port_is_said_and_opened_again_when_it_is_back(rig):
+    rig.line.stop()
+    wait_until(lambda: _unwell(rig))
+    with pytest.raises((CommunicationLost, NotConnected), match="the echo"):
+        rig.ask(b"word")
+    rig.line.start()
+    wait_until(lambda: not rig.link.trouble)
+    assert rig.ask(b"word") == b"WORD"
+
+
+def test_an_abort_overtakes_an_exchange_that_waits(rig):
+    rig.echo.mute.add(b"slow")
+    failures = []
+
+    def slow():
+        try:
+            rig.ask(b"slow", 1.0)
+        except (Aborted, CommunicationLost) as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    wait_until(lambda: b"slow" in rig.echo.heard)
+    rig.link.abort(b"stop\n")
+    wait_until(lambda: b"stop" in rig.echo.heard, 0.9)
+    thread.join()
+    assert failures
+
+
+def test_a_job_that_an_abort_overtook_sends_nothing_more(rig):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def two_steps():
+        reached.set()
+        go_on.wait(2)
+        rig.link.exchange(b"expose\n", lambda frame: True if frame == b"EXPOSE" else None)
+
+    failures = []
+
+    def job():
+        try:
+            rig.link.run(two_steps, "expose")
+        except Aborted as error:
+            failures.append(str(error))
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    reached.wait(2)
+    rig.link.abort(b"stop\n")
+    go_on.set()
+    thread.join()
+    wait_until(lambda: b"stop" in rig.echo.heard)
+    assert failures == ["the echo: 'expose' was overtaken; start anew"]
+    assert b"expose" not in rig.echo.heard
+
+
+def test_a_job_nobody_waits_for_any_more_is_never_begun(rig):
+    release = threading.Event()
+    rig.link.later(lambda: release.wait(2), "hold the line")
+    with pytest.raises(CommunicationLost, match=r"'expose' was not done within 0\.05 s"):
+        rig.link.run(lambda: rig.link.send(b"expose\n"), "expose", within_s=0.05)
+    release.set()
+    assert rig.ask(b"word") == b"WORD"
+    assert b"expose" not in rig.echo.heard
+
+
+def test_an_abort_without_a_line_says_so_and_is_not_sent_later(rig):
+    rig.line.stop()
+    wait_until(lambda: _unwell(rig))
+    with pytest.raises(CommunicationLost, match="use the emergency stop"):
+        rig.link.abort(b"stop\n")
+    rig.line.start()
+    wait_until(lambda: not rig.link.trouble)
+    assert b"stop" not in rig.echo.heard
+
+
+def _unwell(rig):
+    try:
+        rig.ask(b"word")
+    except (CommunicationLost, NotConnected):
+        return "gone" in rig.link.trouble or "cannot open" in rig.link.trouble
+    return False
+
+
+def test_frames_of_both_directions_are_logged_with_their_time(rig):
+    rig.ask(b"word")
+    lines = rig.link.traffic()
+    assert [(line.sent, line.meaning) for line in lines[-2:]] == [(True, r"b'word\n'"), (False, "b'WORD'")]
+    assert lines[-1].at >= lines[-2].at
+
+
+def test_nothing_is_left_behind_after_closing(rig):
+    before = {t.name for t in threading.enumerate()}
+    assert "link the echo" in before
+    rig.link.close()
+    assert "link the echo" not in {t.name for t in threading.enumerate()}
+    with pytest.raises(NotConnected):
+        rig.ask(b"word")
