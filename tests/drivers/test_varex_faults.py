@@ -243,4 +243,4 @@ def test_connecting_and_closing_many_times_leaves_no_thread_and_no_file(varex):
     for _ in range(20):
         varex.detector.close()
         varex.detector.connect()
-    assert used() == before
+    wait_until(lambda: all(now <= then for now, then in zip(used(), before, strict=True)))
