@@ -53,6 +53,7 @@ Inferred
 - INFERRED: GetConnectionStatus and GetHwHeaderInfoEx ask the panel (not a cache) and do not disturb a window
 - INFERRED: a frame that is announced is whole; the library drops one with lost packets
 - INFERRED: the end-of-acquisition callback follows every Abort of a running acquisition
+- INFERRED: data type 2 of GetConfiguration is 16 bits a pixel in the destination buffers
 - INFERRED: values of GetTemperature are in 1/1000 °C, unused sensors are 0
 - INFERRED: `unique_id` of the detector's properties is its serial number; without it PROM-<id> of the header
 - INFERRED: rows come top down and columns left to right as seen from the tube; else set rotate and mirror

@@ -44,6 +44,7 @@ class XislSource:
         self._wanted = wanted
         self._library: Library | None = None
         self._handle: int | None = None
+        self._enumerated = False
         self._callbacks: tuple[xisl.Callback, ...] = ()
         self._buffers: Pixels = np.empty((0, 0, 0), np.uint16)
         self._lock = threading.Lock()  # for the two below: the library's thread uses them too
@@ -101,6 +102,7 @@ class XislSource:
             library.call("GbIF_Init", handle.out, 0, 1, 0, 0, 1, 0, wanted.how, address)
             return handle.pointer
         count, position = Word(), Word()
+        self._enumerated = True
         library.call("EnumSensors", count.out, 1, 0)
         if count.number < wanted.sensor:
             raise NotConnected(
@@ -226,15 +228,16 @@ class XislSource:
         with self._lock:
             self._arrived, self._acquiring = None, False
         library, handle, self._handle = self._library, self._handle, None
+        enumerated, self._enumerated = self._enumerated, False
         if library is None:
             return
         if handle is not None:
             self._try(library, "Abort", handle)
             self._try(library, "SetCallbacksAndMessages", handle, None, 0, 0, None, None)
-            if self._wanted.how is None:  # enumeration opened every panel it found
-                self._try(library, "CloseAll")
-            else:
-                self._try(library, "Close", handle)
+        if enumerated:  # which opened every panel it found
+            self._try(library, "CloseAll")
+        elif handle is not None:
+            self._try(library, "Close", handle)
         if library.has("Global_Cleanup"):
             self._try(library, "Global_Cleanup")
 

@@ -47,6 +47,16 @@ def test_an_error_of_any_call_while_connecting_says_so_and_the_next_attempt_work
     varex.expose("1.2")
 
 
+@pytest.mark.parametrize("function", ["EnumSensors", "GetNextSensor", "GetConfiguration"])
+def test_an_enumeration_that_fails_half_way_closes_what_it_opened(make_varex, function):
+    without = "-DAcquisition_Global_Cleanup=gone"  # an older release
+    varex = make_varex(without, connect=False, settings={"address": None})
+    varex.face.script(function, 6)
+    with pytest.raises(CommunicationLost):
+        varex.detector.connect()
+    varex.detector.connect()
+
+
 def test_every_documented_error_while_connecting_leaves_a_panel_that_can_be_connected(make_varex):
     varex = make_varex(connect=False)
     for code in xisl.NAMES:
