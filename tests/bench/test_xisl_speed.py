@@ -1,6 +1,6 @@
 """A whole frame through a vendor's library: from the trigger to a frame that can be fetched.
 
-The stand-in library sends black frames at once, so this is what the callback, the copy and the hand-over cost.
+The stand-in library sends black frames at once: this is what the callback, the copy and the hand-over cost.
 The least of the rounds is held against the 150 ms that a frame over GigE Vision may take. Run with -s to see
 the table.
 """
