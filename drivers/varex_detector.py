@@ -57,6 +57,8 @@ Inferred
 - INFERRED: values of GetTemperature are in 1/1000 °C, unused sensors are 0
 - INFERRED: `unique_id` of the detector's properties is its serial number; without it PROM-<id> of the header
 - INFERRED: rows come top down and columns left to right as seen from the tube; else set rotate and mirror
+- INFERRED: handles and DWORDs of a Linux library have either of the sizes that `drivers.xisl` allows for
+- INFERRED: binning mode 1 is none for header 14 with camera type 2 and above, 0 for older panels
 - MEMORY: asleep after about 20 s (a client's note; the vendor's text names no time)
 - MEMORY: gain modes 0 to 7; what they mean differs between models
 """
