@@ -169,6 +169,7 @@ class _AravisSource:
         self._camera: int | None = None
         self._image: _Image | None = None
         self._stream: _Stream | None = None
+        self._answers = True  # False: telling it anything more only costs time
         self._tells_temperature = False
         self._control_lost = threading.Event()
         self._on_control_lost = aravis.SignalCallback(self._note_control_lost)
@@ -193,7 +194,8 @@ class _AravisSource:
             ) from error
         if not self._camera:
             raise NotConnected("genicam: no camera found on any interface; check power, cable and address")
-        with _said("setting the camera up"):
+        self._answers = True
+        with self._said("setting the camera up"):
             self._watch_control()
             self._image = self._set_up()
             self._tells_temperature = bool(
@@ -265,7 +267,7 @@ class _AravisSource:
         )
 
     def start(self, arrived: Arrived) -> None:
-        with _said("starting the acquisition"):
+        with self._said("starting the acquisition"):
             stream = self._fresh_stream()
             stream.arrived = arrived
             self._library.arv_camera_start_acquisition(self._camera)
@@ -278,23 +280,24 @@ class _AravisSource:
         return self._stream
 
     def trigger(self) -> None:
-        with _said("triggering a readout"):
+        with self._said("triggering a readout"):
             self._library.arv_camera_software_trigger(self._camera)
 
     def stop(self) -> None:
         """Stop, and make the next window's stream now: that takes longer than a command may."""
         if self._camera is None or self._image is None:
             return
-        with _said("stopping the acquisition"):
+        with self._said("stopping the acquisition"):
             self._library.arv_camera_stop_acquisition(self._camera)
             self._drop_stream()
             self._stream = _Stream(self._library, self._camera, self._image, self._wanted)
 
     def poll(self) -> float | None:
         if self._control_lost.is_set() or self._camera is None:
+            self._answers = False
             raise CommunicationLost("genicam: control of the camera was lost")
         privilege = ctypes.c_uint32()
-        with _said("asking who controls the camera"):
+        with self._said("asking who controls the camera"):
             device = self._library.arv_camera_get_device(self._camera)
             self._library.arv_device_read_register(device, _PRIVILEGE_REGISTER, byref(privilege))
             if not privilege.value & _IN_CONTROL:
@@ -306,7 +309,7 @@ class _AravisSource:
     def close(self) -> None:
         if self._camera is None:
             return
-        if self._stream is not None and self._stream.arrived is not None:
+        if self._answers and self._stream is not None and self._stream.arrived is not None:
             with suppress(AravisError):
                 self._library.arv_camera_stop_acquisition(self._camera)
         self._drop_stream()
@@ -314,6 +317,17 @@ class _AravisSource:
             self._library.g_signal_handler_disconnect(*self._signal)
         self._library.unref(self._camera)
         self._camera = self._signal = self._image = None
+
+    @contextmanager
+    def _said(self, doing: str) -> Generator[None]:
+        """Aravis's errors in the station's words."""
+        try:
+            yield
+        except AravisError as error:
+            self._answers = False
+            raise CommunicationLost(
+                f"genicam: {doing} failed: {error}; check the panel's power and cable"
+            ) from error
 
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None
@@ -377,14 +391,3 @@ class _Stream:
             return Lost(f"a frame of {shape[0]} x {shape[1]} in format {pixel_format:#x} came, not as set")
         memory = ctypes.cast(address, ctypes.POINTER(ctypes.c_uint16))
         return image.orientation.seen(np.ctypeslib.as_array(memory, shape))
-
-
-@contextmanager
-def _said(doing: str) -> Generator[None]:
-    """Aravis's errors in the station's words."""
-    try:
-        yield
-    except AravisError as error:
-        raise CommunicationLost(
-            f"genicam: {doing} failed: {error}; check the panel's power and cable"
-        ) from error
