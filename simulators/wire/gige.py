@@ -117,6 +117,11 @@ class GigeFace:
             self._library.unref(camera)
         self.model.close()
 
+    def lose_packets(self, share: float) -> None:
+        """From now on drop that share of the stream's packets; 0 for none."""
+        if self._library is not None and self._camera is not None:
+            self._library.set_property(self._camera, "gvsp-lost-ratio", float(share))
+
     def config(self) -> dict[str, Any]:
         """Settings with which the driver `genicam` connects to this camera."""
         info = self.model.info()
