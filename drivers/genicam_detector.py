@@ -192,8 +192,12 @@ class _AravisSource:
                 f"genicam: no camera {where} that can be controlled ({error}); check power, cable and "
                 "address, and that no other program controls it"
             ) from error
-        if not self._camera:
-            raise NotConnected("genicam: no camera found on any interface; check power, cable and address")
+        if not self._camera or not library.arv_camera_is_gv_device(self._camera):
+            raise NotConnected("genicam: no GigE Vision camera found; check power, cable and address")
+        if not library.arv_gv_device_is_controller(library.arv_camera_get_device(self._camera)):
+            raise NotConnected(
+                "genicam: another program controls the camera; end it, or wait 3 s after its end"
+            )
         self._answers = True
         with self._said("setting the camera up"):
             self._watch_control()
@@ -223,6 +227,11 @@ class _AravisSource:
         library.arv_camera_set_pixel_format_from_string(camera, wanted.pixel_format.encode())
         library.arv_camera_get_sensor_size(camera, byref(width), byref(height))
         columns, rows = wanted.columns or width.value, wanted.rows or height.value
+        if rows > height.value or columns > width.value:
+            raise NotConnected(
+                f"genicam: {rows} x {columns} asked, the sensor has {height.value} x {width.value}; "
+                "correct rows and columns"
+            )
         library.arv_camera_set_region(camera, 0, 0, columns, rows)
         library.arv_camera_set_acquisition_mode(camera, aravis.CONTINUOUS)
         library.arv_camera_set_trigger(camera, b"Software")
@@ -233,18 +242,12 @@ class _AravisSource:
         x, y = ctypes.c_int(), ctypes.c_int()
         library.arv_camera_get_region(camera, byref(x), byref(y), byref(width), byref(height))
         image = _Image(rows, columns, code, wanted.orientation)
-        if (height.value, width.value) != (rows, columns):
+        given = library.arv_camera_get_pixel_format(camera)
+        size = library.arv_camera_get_payload(camera)
+        if (height.value, width.value, given) != (rows, columns, code) or size < image.size:
             raise NotConnected(
-                f"genicam: {rows} x {columns} asked, the camera gives {height.value} x {width.value}; "
-                "correct rows and columns"
-            )
-        if library.arv_camera_get_pixel_format(camera) != code:
-            raise NotConnected(
-                f"genicam: the camera does not take {wanted.pixel_format}; correct pixel_format"
-            )
-        if library.arv_camera_get_payload(camera) < image.size:
-            raise NotConnected(
-                f"genicam: the camera's frames are not {image.size} bytes; correct pixel_format"
+                f"genicam: {rows} x {columns} {wanted.pixel_format} ({code:#x}) asked, the camera gives "
+                f"{height.value} x {width.value} in format {given:#x}; correct rows, columns, pixel_format"
             )
         return image
 

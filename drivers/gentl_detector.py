@@ -165,7 +165,7 @@ class _HarvestersSource:
         seen = ", ".join(info.id_ for info in there) or "none"
         raise NotConnected(
             f"gentl: device '{self._wanted.device or 'any'}' not found; the producer sees {seen}. "
-            "Check power and cable, or correct `device`"
+            "Check power and cable, that no other detector or another program uses the producer, and `device`"
         )
 
     def _set_up(self, nodes: Any) -> None:

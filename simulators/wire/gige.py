@@ -14,7 +14,7 @@ Facts found by trying (Aravis 0.8.26, loopback):
 - registers 0x118 and 0x11C are the sensor's height and width, in this order, in the camera's GenICam
   description;
 - the camera listens on UDP port 3956 of an address that an interface of this machine has: one camera per
-  address, and 127.0.0.2 is none. A second one there seems to run, but hears nothing: so the port is tried first;
+  address, and 127.0.0.2 is none. A second one there seems to run, but hears nothing: the port is tried first;
 - lost packets are not sent again.
 
 Quirks of the model seen over this wire: a window of it ends by itself after 60 s, what falls on the panel
@@ -116,6 +116,11 @@ class GigeFace:
         if self._library is not None:
             self._library.unref(camera)
         self.model.close()
+
+    def lose_packets(self, share: float) -> None:
+        """From now on drop that share of the stream's packets; 0 for none."""
+        if self._library is not None and self._camera is not None:
+            self._library.set_property(self._camera, "gvsp-lost-ratio", float(share))
 
     def config(self) -> dict[str, Any]:
         """Settings with which the driver `genicam` connects to this camera."""
