@@ -161,7 +161,8 @@ class _Line:
 
     def _ask(self, function: int, question: Callable[[_SerialClient | _TcpClient], ModbusPDU]) -> ModbusPDU:
         self._open()
-        time.sleep(max(self._last_s + self._quiet_s - time.monotonic(), 0))
+        if (early_s := self._last_s + self._quiet_s - time.monotonic()) > 0:
+            time.sleep(early_s)
         try:
             answer = question(self._client)
             if answer.isError():
@@ -208,7 +209,8 @@ class _Session:
     def __init__(self, plan: Plan, clock: Clock) -> None:
         self._plan, self._clock = plan, clock
         self._stop, self._wake, self.settled = threading.Event(), threading.Event(), threading.Event()
-        self._wish = (Lamp.OFF, 0.0)  # and the monotonic time at which the buzzer ends
+        self._lamp = Lamp.OFF
+        self._buzzer_until_s = 0.0  # monotonic
         self._written: Mapping[int, bool] | None = None  # None: nobody knows what the outputs show
         self._retry_lamps_s = 0.0
         self._next_poll_s = 0.0
@@ -236,9 +238,9 @@ class _Session:
         return known
 
     def show(self, lamp: Lamp) -> None:
-        sounds = lamp is Lamp.END_OF_EXPOSURE
-        self._wish = (lamp, time.monotonic() + self._plan.buzzer_s if sounds else 0.0)
-        self._retry_lamps_s = 0.0
+        if lamp is Lamp.END_OF_EXPOSURE:  # heard in full, also when the next lamp follows soon
+            self._buzzer_until_s = time.monotonic() + self._plan.buzzer_s
+        self._lamp, self._retry_lamps_s = lamp, 0.0
         self._wake.set()
 
     def _run(self) -> None:
@@ -285,8 +287,8 @@ class _Session:
             self.settled.set()
 
     def _drive_lamps(self, line: _Line) -> None:
-        (lamp, buzzer_until_s), now_s = self._wish, time.monotonic()
-        coils = coils_for(lamp, self._plan.wiring, buzzing=now_s < buzzer_until_s)
+        lamp, now_s = self._lamp, time.monotonic()
+        coils = coils_for(lamp, self._plan.wiring, buzzing=now_s < self._buzzer_until_s)
         if coils == self._written or now_s < self._retry_lamps_s:
             return
         try:

@@ -1,0 +1,486 @@
+"""The Modbus room contacts: what goes over the wire byte for byte, and what a bad line does to it."""
+
+import os
+import threading
+import time
+import tty
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.modbus_contacts import Contacts, address_from, coils_for, contacts_from, judge, plan_from, runs
+from drivers.modbus_io import ModbusIo, _Line
+from simulators.scene import EmptyScene
+from simulators.wire.modbus import ModbusFace
+from simulators.world import World
+from station.clock import RealClock
+from station.devices import (
+    BadSettings,
+    CommunicationLost,
+    DeviceError,
+    DeviceFault,
+    Lamp,
+    NotConnected,
+    Room,
+    SwitchStage,
+)
+
+READ_COILS = bytes.fromhex("01 01 00 00 00 08 3d cc")
+READ_INPUTS = bytes.fromhex("01 02 00 00 00 08 79 cc")
+LAMPS_OFF = bytes.fromhex("01 0f 00 00 00 04 01 00 3e 96")
+XRAY_LAMP = bytes.fromhex("01 0f 00 00 00 04 01 02 bf 57")
+DOOR_AND_STOP = 0b1100  # both closed, switch released
+
+
+def wait_until(claim, seconds=5.0):
+    until_s = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < until_s, "it never came to pass"
+        time.sleep(0.002)
+
+
+def with_crc(body):
+    """CRC-16 as the serial line specification computes it, bit by bit; low byte first."""
+    crc = 0xFFFF
+    for byte in body:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return body + crc.to_bytes(2, "little")
+
+
+def usual_answer(request, inputs=DOOR_AND_STOP):
+    if request[1] == 15:
+        return with_crc(request[:6])
+    return with_crc(bytes((1, request[1], 1, inputs if request[1] == 2 else 0)))
+
+
+class Slave:
+    """A module on a pty that answers, in order, as a test says."""
+
+    def __init__(self):
+        self.master, self.slave = os.openpty()
+        tty.setraw(self.slave)
+        self.requests = []
+        self.answer = usual_answer  # bytes, or a list of bytes with pauses between
+        self.delay_s = 0.0
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        data = b""
+        while True:
+            try:
+                data += os.read(self.master, 256)
+            except OSError:
+                return
+            while len(data) >= 8 and len(data) >= (size := 9 + data[6] if data[1] == 15 else 8):
+                request, data = data[:size], data[size:]
+                if request[1] == 0:
+                    return
+                self.requests.append(request)
+                answer = self.answer(request)
+                time.sleep(self.delay_s)
+                for part in [answer] if isinstance(answer, bytes) else answer:
+                    os.write(self.master, part)
+                    if not isinstance(answer, bytes):
+                        time.sleep(0.002)
+
+    def stop(self):
+        os.write(self.slave, bytes(8))
+        self._thread.join()
+        os.close(self.slave)
+        os.close(self.master)
+
+    def settings(self, **more):
+        return {"url": f"rtu://{os.ttyname(self.slave)}?baud=115200", **more}
+
+
+@pytest.fixture
+def slave():
+    made = Slave()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def driver():
+    """Makes drivers and closes them."""
+    made = []
+
+    def make(settings, room=None):
+        io = ModbusIo(settings, room or Room(RealClock()))
+        made.append(io)
+        return io
+
+    yield make
+    for io in made:
+        io.close()
+
+
+@pytest.fixture
+def face(monkeypatch):
+    """Makes started faces in rooms of their own."""
+    monkeypatch.setattr("simulators.world.scene_from", lambda _: EmptyScene())
+    made = []
+
+    def make(**settings):
+        room = Room(RealClock())
+        started = ModbusFace(room, **settings)
+        started.start()
+        made.append(started)
+        return started, World.of(room)
+
+    yield make
+    for started in made:
+        started.unplug()
+
+
+# --- bytes ----------------------------------------------------------------------------------------------
+
+
+def test_the_frames_of_this_file_have_the_specifications_checksum():
+    for frame in (READ_COILS, READ_INPUTS, LAMPS_OFF, XRAY_LAMP):
+        assert with_crc(frame[:-2]) == frame
+
+
+def test_it_proves_the_line_reads_the_inputs_and_puts_the_lamps_out(slave, driver):
+    io = driver(slave.settings())
+    io.connect()
+    assert slave.requests[:4] == [READ_COILS, READ_INPUTS, LAMPS_OFF, READ_INPUTS]
+    assert io.inputs().door_closed is True
+    io.show(Lamp.XRAY_ON)
+    wait_until(lambda: XRAY_LAMP in slave.requests)
+    io.close()
+    assert slave.requests[-1] == LAMPS_OFF
+    assert set(slave.requests) == {READ_COILS, READ_INPUTS, LAMPS_OFF, XRAY_LAMP}
+    assert slave.requests.count(READ_COILS) == 1
+
+
+def test_other_terminals_and_another_address_are_used_and_others_coils_left_alone(driver, slave):
+    slave.answer = lambda request: with_crc(b"\x07" + usual_answer(request, 0b0001_1000)[1:-2])
+    inputs = {"prepare": 5, "expose": 6, "door_closed": 3, "emergency_stop_released": 4}
+    outputs = {"ready": 7, "xray_on": 0, "end": 1, "buzzer": 5}
+    io = driver(slave.settings(device_id=7, inputs=inputs, outputs=outputs))
+    io.connect()
+    assert io.inputs().door_closed is True
+    assert io.inputs().emergency_stop_released is True
+    written = [request for request in slave.requests if request[1] == 15]
+    assert [request[2:6].hex() for request in written] == ["00000002", "00050001", "00070001"]
+    assert {request[0] for request in slave.requests} == {7}
+
+
+def test_answers_cut_into_single_bytes_are_read(slave, driver):
+    slave.answer = lambda request: [bytes((byte,)) for byte in usual_answer(request)]
+    io = driver(slave.settings())
+    io.connect()
+    assert io.inputs().door_closed is True
+
+
+# --- a bad line -----------------------------------------------------------------------------------------
+
+SPOILED = {
+    "checksum": lambda answer: answer[:-1] + bytes((answer[-1] ^ 1,)),
+    "silence": lambda _: b"",
+    "cut short": lambda answer: answer[:-1],
+    "another device": lambda answer: with_crc(b"\x02" + answer[1:-2]),
+    "another function": lambda answer: with_crc(bytes((1, 3, 2, 0xFF, 0xFF))) + answer[:0],
+    "no bits": lambda answer: with_crc(bytes((1, answer[1], 0))),
+    "noise": lambda answer: bytes(range(7, 7 + len(answer))),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_spoiled_answer_is_never_believed_and_the_next_good_one_is(slave, driver, how):
+    io = driver(slave.settings())
+    io.connect()
+    slave.answer = lambda request: SPOILED[how](usual_answer(request, 0b1111))
+    wait_until(lambda: io.inputs().door_closed is None)
+    assert io.inputs().switch is SwitchStage.RELEASED
+    assert isinstance(io.trouble(), CommunicationLost)
+    slave.answer = lambda request: usual_answer(request, 0b1101)
+    wait_until(lambda: io.inputs().switch is SwitchStage.PREPARE)
+    assert io.trouble() is None
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_answer_to_a_later_question(slave, driver):
+    io = driver(slave.settings(timeout_ms=50))
+    io.connect()
+    slave.delay_s = 0.075
+    seen = []
+    wait_until(lambda: seen.append(io.inputs()) or isinstance(io.trouble(), CommunicationLost))
+    opened_at = io._clock.now()
+    slave.answer = lambda request: usual_answer(request, 0b1000)
+    wait_until(lambda: seen.append(io.inputs()) or io._clock.now() > opened_at + 0.6)
+    slave.delay_s = 0.0
+    wait_until(lambda: seen.append(io.inputs()) or io.inputs().door_closed is False)
+    assert not [inputs for inputs in seen if inputs.at > opened_at and inputs.door_closed]
+
+
+def test_a_stopped_server_is_unknown_and_a_new_one_on_its_port_is_found(face, driver):
+    module, world = face()
+    io = driver(module.config())
+    io.connect()
+    module.stop()
+    wait_until(lambda: io.inputs().door_closed is None)
+    assert isinstance(io.trouble(), NotConnected)
+    with pytest.raises(CommunicationLost, match="may not be lit"):
+        io.show(Lamp.READY)
+    module.start()
+    wait_until(lambda: io.inputs().door_closed is True)
+    wait_until(lambda: world.lamps and world.lamps[-1][1] is Lamp.READY)
+
+
+def test_a_port_that_is_pulled_out_and_plugged_in_again_is_opened_again(face, driver, tmp_path):
+    module, world = face(rtu=True)
+    port = tmp_path / "port"
+
+    def plug_in():
+        port.symlink_to(module.config()["url"].removeprefix("rtu://").split("?")[0])
+
+    plug_in()
+    io = driver({"url": f"rtu://{port}?baud=115200"})
+    io.connect()
+    module.unplug()
+    port.unlink()
+    wait_until(lambda: io.inputs().door_closed is None and isinstance(io.trouble(), NotConnected))
+    module.start()
+    plug_in()
+    world.press(SwitchStage.PREPARE)
+    wait_until(lambda: io.inputs().switch is SwitchStage.PREPARE)
+
+
+def test_nothing_at_the_address_is_said_at_once(driver, face, tmp_path):
+    with pytest.raises(NotConnected, match="cable"):
+        driver({"url": str(tmp_path / "ttyUSB0")}).connect()
+    module, _ = face()
+    module.stop()
+    with pytest.raises(NotConnected, match=r"127\.0\.0\.1"):
+        driver(module.config()).connect()
+
+
+def test_another_device_number_is_silence(face, driver):
+    module, _ = face(rtu=True)
+    with pytest.raises(CommunicationLost, match="device 9"):
+        driver({**module.config(), "device_id": 9}).connect()
+
+
+# --- lamps ----------------------------------------------------------------------------------------------
+
+
+def test_a_module_that_refuses_its_outputs_is_refused_at_connect(face, driver):
+    module, _ = face()
+    module.refused = True
+    with pytest.raises(DeviceError, match="lamp 'off'"):
+        driver(module.config()).connect()
+
+
+def test_a_lamp_that_fails_is_told_by_the_next_one_and_the_contacts_go_on(face, driver):
+    module, world = face()
+    io = driver(module.config())
+    io.connect()
+    module.refused = True
+    io.show(Lamp.READY)
+    wait_until(io.trouble)
+    with pytest.raises(CommunicationLost, match="lamp 'x-ray on' may not be lit"):
+        io.show(Lamp.XRAY_ON)
+    world.press(SwitchStage.PREPARE)
+    wait_until(lambda: io.inputs().switch is SwitchStage.PREPARE)
+    module.refused = False
+    wait_until(lambda: world.lamps and world.lamps[-1][1] is Lamp.XRAY_ON)
+    io.show(Lamp.OFF)
+
+
+def test_the_buzzer_sounds_once_at_the_end_and_stops_whatever_lamp_follows(face, driver):
+    module, _ = face()
+    io = driver({**module.config(), "buzzer_ms": 100})
+    io.connect()
+    io.show(Lamp.XRAY_ON)
+    wait_until(lambda: module.coils[1])
+    assert module.buzzed == 0
+    io.show(Lamp.END_OF_EXPOSURE)
+    io.show(Lamp.OFF)
+    wait_until(lambda: module.buzzed == 1)
+    wait_until(lambda: not any(module.coils))
+    assert module.buzzed == 1
+
+
+def test_closing_puts_everything_out(face, driver):
+    module, _ = face(rtu=True)
+    io = driver(module.config())
+    io.connect()
+    io.show(Lamp.END_OF_EXPOSURE)
+    wait_until(lambda: module.coils[2])
+    io.close()
+    assert not any(module.coils)
+
+
+# --- meaning --------------------------------------------------------------------------------------------
+
+CLOSED = Contacts(prepare=True, expose=True, door_closed=True, emergency_stop_released=True)
+OPEN = Contacts(prepare=False, expose=False, door_closed=False, emergency_stop_released=False)
+PREPARE = Contacts(prepare=True, expose=False, door_closed=True, emergency_stop_released=True)
+IMPOSSIBLE = Contacts(prepare=False, expose=True, door_closed=True, emergency_stop_released=True)
+any_contacts = st.builds(Contacts, st.booleans(), st.booleans(), st.booleans(), st.booleans())
+
+
+@pytest.mark.parametrize(
+    ("newest", "before", "stage", "door"),
+    [
+        (CLOSED, None, SwitchStage.RELEASED, None),
+        (CLOSED, OPEN, SwitchStage.RELEASED, False),
+        (CLOSED, PREPARE, SwitchStage.PREPARE, True),
+        (CLOSED, CLOSED, SwitchStage.EXPOSE, True),
+        (PREPARE, CLOSED, SwitchStage.PREPARE, True),
+        (OPEN, CLOSED, SwitchStage.RELEASED, False),
+        (IMPOSSIBLE, CLOSED, SwitchStage.RELEASED, None),
+        (CLOSED, IMPOSSIBLE, SwitchStage.RELEASED, True),
+    ],
+)
+def test_opening_acts_at_once_and_closing_with_the_second_poll(newest, before, stage, door):
+    inputs = judge(newest, before, 1.5)
+    assert (inputs.switch, inputs.door_closed, inputs.at) == (stage, door, 1.5)
+
+
+@given(any_contacts, st.none() | any_contacts)
+def test_nothing_is_permitted_that_two_polls_do_not_agree_on(newest, before):
+    inputs = judge(newest, before, 0)
+    both = [] if before is None or newest.impossible else [newest, before]
+    assert (inputs.switch is SwitchStage.EXPOSE) == (bool(both) and all(c.prepare and c.expose for c in both))
+    assert (inputs.door_closed is True) == (bool(both) and all(c.door_closed for c in both))
+
+
+@given(st.lists(st.booleans(), min_size=8, max_size=8), st.sets(st.integers(0, 7)))
+def test_inverted_inputs_are_turned_round_and_no_others(bits, inverted):
+    wiring = plan_from({"url": "COM3", "invert": sorted(inverted)}).wiring
+    contacts = contacts_from(bits, wiring)
+    assert contacts.door_closed == (bits[2] != (2 in inverted))
+    assert contacts.prepare == (bits[0] != (0 in inverted))
+
+
+def test_each_lamp_has_one_output():
+    wiring = plan_from({"url": "COM3"}).wiring
+    lit = {lamp: [n for n, on in coils_for(lamp, wiring, buzzing=False).items() if on] for lamp in Lamp}
+    assert lit == {Lamp.OFF: [], Lamp.READY: [0], Lamp.XRAY_ON: [1], Lamp.END_OF_EXPOSURE: [2]}
+    assert runs({0: True, 1: False, 5: True, 3: True, 4: False}) == [
+        (0, [True, False]),
+        (3, [True, False, True]),
+    ]
+
+
+# --- settings -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "tcp_port", "line"),
+    [
+        ("/dev/ttyUSB0", "/dev/ttyUSB0", None, (9600, "N", 1)),
+        ("COM3", "COM3", None, (9600, "N", 1)),
+        ("rtu:///dev/ttyS1?baud=115200&parity=E&stop=2", "/dev/ttyS1", None, (115200, "E", 2)),
+        ("tcp://10.0.0.7", "10.0.0.7", 502, (9600, "N", 1)),
+        ("tcp://module:5020", "module", 5020, (9600, "N", 1)),
+    ],
+)
+def test_addresses(url, place, tcp_port, line):
+    found = address_from(url)
+    assert (found.place, found.tcp_port, (found.baud, found.parity, found.stop_bits)) == (
+        place,
+        tcp_port,
+        line,
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"url": "udp://10.0.0.7"},
+        {"url": "tcp://"},
+        {"url": "tcp://host:99999"},
+        {"url": "rtu://"},
+        {"url": "rtu:///dev/ttyS1?baud=300000"},
+        {"url": "rtu:///dev/ttyS1?speed=9600"},
+        {"url": "COM3", "device_id": 0},
+        {"url": "COM3", "poll_ms": 500},
+        {"url": "COM3", "inputs": {"prepare": 8}},
+        {"url": "COM3", "inputs": {"prepare": 2}},
+        {"url": "COM3", "inputs": {"window": 5}},
+        {"url": "COM3", "outputs": [0, 1, 2, 3]},
+        {"url": "COM3", "invert": 3},
+        {"url": "COM3", "invert": [9]},
+        {"url": "COM3", "slave": 1},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(BadSettings, match="modbus-io"):
+        ModbusIo(settings, Room(RealClock()))
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_refused(url):
+    with suppress(BadSettings):
+        address_from(url)
+
+
+# --- random bytes ---------------------------------------------------------------------------------------
+
+
+class Fake:
+    """A port or socket that answers with prepared bytes and then nothing."""
+
+    timeout = 0.0
+
+    def __init__(self, data, cut):
+        self._parts = [part for part in (data[:cut], data[cut:]) if part]
+
+    @property
+    def in_waiting(self):
+        return 0
+
+    def read(self, size):
+        return self._parts.pop(0) if size and self._parts else b""
+
+    def recv(self, _):
+        if not self._parts:
+            raise TimeoutError
+        return self._parts.pop(0)
+
+    def settimeout(self, _):
+        """Answers at once."""
+
+    def write(self, data):
+        return len(data)
+
+    send = write
+
+    def close(self):
+        """Nothing to close."""
+
+
+frames = st.binary(max_size=40) | st.binary(max_size=12).map(lambda b: with_crc(b"\x01" + b))
+tcp_frames = st.binary(max_size=40) | st.binary(max_size=12).map(
+    lambda b: b"\x00\x01\x00\x00" + (len(b) + 1).to_bytes(2, "big") + b"\x01" + b
+)
+
+
+@given(frames, st.integers(0, 10), st.booleans())
+def test_random_bytes_on_the_serial_line_are_nonsense_or_an_answer(data, cut, write):
+    nonsense_or_an_answer("COM3", data, cut, write)
+
+
+@given(tcp_frames, st.integers(0, 10), st.booleans())
+def test_random_bytes_over_tcp_are_nonsense_or_an_answer(data, cut, write):
+    nonsense_or_an_answer("tcp://host", data, cut, write)
+
+
+def nonsense_or_an_answer(url, data, cut, write):
+    line = _Line(plan_from({"url": url}))
+    line._client.socket = Fake(data, cut)
+    line._trusted = True
+    with suppress(CommunicationLost, DeviceFault):
+        if write:
+            line.write({0: True, 1: False})
+        else:
+            assert len(line.inputs()) >= 8
