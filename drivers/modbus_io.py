@@ -169,7 +169,7 @@ class _Line:
                 raise self._refusal(answer)
             if answer.function_code != function or (function != _WRITE_COILS and len(answer.bits) < POINTS):
                 raise self._lost(f"function {function} was answered by function {answer.function_code}")
-        except (ModbusException, OSError, ValueError, IndexError) as error:
+        except (ModbusException, OSError) as error:
             raise self._lost(str(error)) from error
         self._last_s = time.monotonic()
         return answer
