@@ -203,22 +203,35 @@ def test_a_spoiled_answer_is_never_believed_and_the_next_good_one_is(slave, driv
     assert io.trouble() is None
 
 
-def test_an_answer_that_comes_late_is_not_taken_for_the_answer_to_a_later_question(slave, driver):
-    io = driver(slave.settings())
-    io.connect()
-    held = []
+def test_an_answer_that_comes_late_is_not_taken_for_the_answer_to_a_later_question(slave):
+    line = _Line(plan_from(slave.settings()))
+    assert line.inputs()[2]
 
     def answer_after_the_next_question(request):
-        if not held:
-            held.extend((usual_answer(request), io._clock.now()))
-            return b""
-        slave.answer = lambda asked: usual_answer(asked, 0b1000)  # the door opened in between
-        return held[0] + slave.answer(request)
+        late = usual_answer(request)
+
+        def then(asked):
+            slave.answer = lambda later: usual_answer(later, 0b1000)  # the door opened in between
+            return late + slave.answer(asked)
+
+        slave.answer = then
+        return b""
 
     slave.answer = answer_after_the_next_question
-    seen = []
-    wait_until(lambda: seen.append(io.inputs()) or io.inputs().door_closed is False)
-    assert not [inputs for inputs in seen if held and inputs.at > held[1] and inputs.door_closed]
+    with pytest.raises(CommunicationLost):
+        line.inputs()
+    with pytest.raises(CommunicationLost, match="function 1 was answered by function 2"):
+        line.inputs()
+    door_closed = []
+
+    def read():
+        with suppress(CommunicationLost):
+            door_closed.append(line.inputs()[2])
+        return door_closed
+
+    wait_until(read)
+    line.close()
+    assert door_closed == [False]
 
 
 def test_a_stopped_server_is_unknown_and_a_new_one_on_its_port_is_found(face, driver):
