@@ -56,7 +56,7 @@ from station.frame import Pixels
 from station.settings import Settings
 
 _STALE_S = 0.5  # older is no view; 5 frames of a 10 Hz camera
-_ASKED_S = 2.0  # frames are decoded for so long after the last question
+_ASKED_S = 1.0  # frames are decoded for so long after the last question
 _QUEUED_S = 0.002  # a grab that took less found a frame waiting; derived: 1/10 of a 50 Hz camera's period
 _QUEUED_LIMIT = 200  # so many at once are no camera
 _PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0  # after a failure, doubled each time
@@ -229,7 +229,8 @@ class _Source:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # both write over a terminal's
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # screen; AV_LOG_QUIET, read at the first use
         if isinstance(plan.source, str):
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS]
+            open_ms = min(_OPEN_TIMEOUT_MS, round(1000 * plan.open_timeout_s))
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms]
             limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
             return cv2.VideoCapture(plan.source, cv2.CAP_FFMPEG, limits)
         backend = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW}.get(sys.platform, cv2.CAP_ANY)

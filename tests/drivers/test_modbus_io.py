@@ -195,9 +195,9 @@ def test_a_spoiled_answer_is_never_believed_and_the_next_good_one_is(slave, driv
     io = driver(slave.settings())
     io.connect()
     slave.answer = lambda request: SPOILED[how](usual_answer(request, 0b1111))
-    wait_until(lambda: io.inputs().door_closed is None)
-    assert io.inputs().switch is SwitchStage.RELEASED
+    wait_until(io.trouble)
     assert isinstance(io.trouble(), CommunicationLost)
+    assert io.inputs().switch is SwitchStage.RELEASED
     slave.answer = lambda request: usual_answer(request, 0b1101)
     wait_until(lambda: io.inputs().switch is SwitchStage.PREPARE)
     assert io.trouble() is None
