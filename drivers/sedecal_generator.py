@@ -3,10 +3,11 @@
 The conversation (frames in `drivers/r2cp.py`), on one connection, one question at a time:
 
 - connecting: connection request to the hub; node status of us and of the generator until both are connected;
-  protocol version, set to 6 if it is another; **radiation forbidden** (system message 500074, ours); all
-  system messages; procedures cleared, one defined (standard radiography, hand switch 1); status;
+  protocol version, set to 6 if it is another; **radiation forbidden** (system message 500074, ours); our
+  procedure off; all system messages; status;
 - the hub asks for a heartbeat [x, k] now and then; the answer is [17, not k];
-- load: SET of a data bank with three points; the generator answers with the bank as it chose it, which is
+- load: once after connecting procedures are cleared and one is defined (standard radiography, hand switch);
+  SET of a data bank with three points; the generator answers with the bank as it chose it, which is
   handed back for comparison; then the bank is assigned to the procedure;
 - prepare: the procedure is activated. Rotor and filament are started by the hand switch, which is wired to
   the generator;
@@ -26,7 +27,7 @@ Inferred
   before preparation)
 - forbidding radiation by message 500074 ends an exposure that is under way
 - an answer may come before or after its CP
-- mAs stands in bytes 12-14 of the post-exposure event; the published controller computes it from mA and ms
+- mAs stands in bytes 12-14 of the post-exposure event (not used: it is computed, as the published one does)
 - end-of-exposure code 0 is normal; the others are not published, so why an exposure ended is worked out here
   from the time, the abort and the fault
 - what the ids of system messages mean but 500074 and 1404xx (DC bus: emergency stop or power)
@@ -35,6 +36,7 @@ Inferred
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +48,7 @@ from station.devices import (
     Aborted,
     CommunicationLost,
     Delivered,
+    DeviceError,
     DeviceFault,
     DeviceRefused,
     EndOfExposure,
@@ -60,6 +63,8 @@ from station.devices import (
 from station.settings import Settings
 
 _PROCEDURE, _BANK = 1, 1
+# id, standard radiography, no positioner, hand switch 1, push, direct workstation, one bank of each kind
+_PROCEDURE_DATA = bytes((_PROCEDURE, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0))
 _STANDBY_WITHIN_S = 5.0
 _REPORT_WITHIN_S = 1.0  # the post-exposure event after the end of an exposure
 _EARLY = 0.95  # of the time loaded: less was let go early
@@ -121,7 +126,7 @@ class SedecalGenerator:
         self._device: Status | None = None
         self._messages: dict[int, r2cp.SystemMessage] = {}
         self._loaded: Technique | None = None
-        self._activated = False
+        self._activated, self._defined = False, False
         self._permitted: _Permitted | None = None
         self._aborted = False
         self._was_connected = False
@@ -134,12 +139,9 @@ class SedecalGenerator:
         self.link.run(self._begin, "standby", within_s=_STANDBY_WITHIN_S + 1, even_aborted=True)
 
     def close(self) -> None:
-        try:
+        with suppress(DeviceError):  # a dead line cannot be told; the hub notices that we are gone
             self.link.run(self._forbid, "forbid radiation", even_aborted=True)
-        except (NotConnected, CommunicationLost):
-            pass  # a dead line cannot be told; the hub notices that we are gone
-        finally:
-            self.link.close()
+        self.link.close()
 
     def info(self) -> GeneratorInfo:
         if not self._was_connected:
@@ -190,16 +192,27 @@ class SedecalGenerator:
             most_ms=min(round(technique.ms * 2) + 1, 20000),
         )
         self._loaded = None
+        self._define()
         chosen = self._talk.ask(r2cp.LOAD_BANK, Function.SET, bank.encode(), Bank.decode)
         self._talk.set(r2cp.ASSIGN_BANK, bytes((_PROCEDURE, 0, _BANK)))
         focus = FocalSpot.LARGE if chosen.large_focus else FocalSpot.SMALL
         self._loaded = Technique(chosen.kvp, chosen.ma, chosen.ms, focus)
         return self._loaded
 
+    def _define(self) -> None:
+        if not self._defined:
+            self._talk.set(r2cp.CLEAR_PROCEDURES, b"")
+            self._talk.set(r2cp.DEFINE_PROCEDURE, _PROCEDURE_DATA)
+            self._defined = True
+
     def _prepare(self) -> None:
         self._need("prepare", GeneratorState.STANDBY)
         if self._loaded is None:
             raise DeviceRefused("cannot prepare: no technique is loaded; load one in standby")
+        self._ask_messages()
+        inhibiting = [message for message in self._faults() if message.inhibits]
+        if inhibiting:
+            raise DeviceRefused(f"cannot prepare: {_fault_of(inhibiting[0].id)}")
         self._aborted = False
         self._talk.set(r2cp.ACTIVATE, bytes((_PROCEDURE, 1, _BANK, 0, 0, 0)))
         self._activated = True
@@ -254,13 +267,10 @@ class SedecalGenerator:
         self._talk.connect_nodes()
         self._talk.agree_on_version()
         self._talk.set(r2cp.SYSTEM_MESSAGE, r2cp.radiation_forbidden(forbidden=True))
+        with suppress(DeviceRefused):  # a generator that was switched off knows no procedure
+            self._talk.set(r2cp.ACTIVATE, bytes((_PROCEDURE, 0, _BANK, 0, 0, 0)))
+        self._activated, self._loaded, self._defined = False, None, False
         self._ask_messages()
-        self._talk.set(r2cp.CLEAR_PROCEDURES, b"")
-        self._activated = False
-        self._talk.set(
-            r2cp.DEFINE_PROCEDURE, bytes((_PROCEDURE, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0))
-        )
-        self._loaded = None
         self._ask_status()
 
     def _begin(self) -> None:
@@ -321,7 +331,8 @@ class SedecalGenerator:
             found = r2cp.SystemMessage.decode(data)
             self._messages[found.id] = found
         elif message.what == r2cp.POST_EXPOSURE:
-            self._take_report(PostExposure.decode(data))
+            report = PostExposure.decode(data)
+            self.link.later(lambda: self._settle(report), "an exposure is over")
 
     def _take_status(self, status: Status) -> None:
         self._device = status
@@ -338,23 +349,28 @@ class SedecalGenerator:
         return [m for m in self._messages.values() if m.active and m.id != r2cp.RX_DISABLE]
 
     def _fault(self, status: Status) -> DeviceFault | None:
-        faults = self._faults() if status.state is State.ERROR or status.messages_active else []
-        if not faults:
-            return None if status.state is not State.ERROR else _fault_of(0)
-        return _fault_of(faults[0].id)
+        if status.state is not State.ERROR:
+            return None
+        faults = self._faults()
+        return _fault_of(faults[0].id if faults else 0)
 
-    def _take_report(self, report: PostExposure) -> None:
+    def _settle(self, report: PostExposure) -> None:
+        """An exposure is over: no second one, then find out why it ended, then say so."""
         permitted, last = self._permitted, self._known.last
+        self._forbid()
+        self._ask_messages()
+        self._ask_status()
         asked = permitted.technique if permitted else self._loaded
         if asked is None or report.ms >= _EARLY * asked.ms:
             end = EndOfExposure.NORMAL
-        elif self._aborted:
-            end = EndOfExposure.ABORTED
         elif self._known.fault is not None:
             end = EndOfExposure.FAULT
+        elif self._aborted:
+            end = EndOfExposure.ABORTED
         else:
             end = EndOfExposure.RELEASED
-        delivered = Delivered(report.kvp, report.ma, report.ms, report.mas, end)
+        mas = report.ma * report.ms / 1000
+        delivered = Delivered(report.kvp, report.ma, report.ms, mas, end)
         if permitted is None and last is not None and last.end is EndOfExposure.UNKNOWN:
             self._known = replace(self._known, last=delivered)  # better late than never: counted already
         else:
@@ -363,7 +379,6 @@ class SedecalGenerator:
     def _count(self, delivered: Delivered) -> None:
         self._permitted = None
         self._known = replace(self._known, exposures=self._known.exposures + 1, last=delivered)
-        self.link.later(self._forbid, "forbid radiation")
 
 
 def _fault_of(id_: int) -> DeviceFault:

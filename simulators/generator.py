@@ -72,7 +72,7 @@ class SimulatedGenerator:
         self._ready_timeout_s = read.number("ready_timeout_s", 30, 1, 600)
         self._world = World.of(room)
         self._rng = self._world.rng("generator")
-        self._connected = False
+        self._connected = self._met = False
         self._silent = False
         self._state = GeneratorState.STANDBY
         self._loaded: Technique | None = None
@@ -93,7 +93,7 @@ class SimulatedGenerator:
         with self._world.synced():
             self._stop(EndOfExposure.ABORTED)
             self._exposures = 0
-            self._connected, self._silent = True, False
+            self._connected, self._met, self._silent = True, True, False
             self._report()
             self._silent = self._world.faults.lasting(FaultName.GENERATOR_SILENT) is not None
 
@@ -105,7 +105,7 @@ class SimulatedGenerator:
             self._connected = False
 
     def info(self) -> GeneratorInfo:
-        if not self._connected:
+        if not self._met:
             raise NotConnected("the generator is not connected; connect first")
         return self._info
 

@@ -26,8 +26,8 @@ from station.devices import (
 
 _HEARTBEAT_S = 2.0
 _REPORT_DELAY_S = 0.02  # between the end of radiation and its report
-_INTERLOCK, _ARC = 140402, 260012
-_MESSAGE_OF = {"E30": _INTERLOCK, "E12": _ARC}
+_STOP, _DOOR, _ARC = 140402, 260010, 260012
+_MESSAGE_OF = {"E30": _DOOR, "E12": _ARC}
 _NOT_NOW = 202
 _STATES = {
     GeneratorState.STANDBY: State.STANDBY,
@@ -161,10 +161,13 @@ class R2cpFace:
 
     def _messages(self) -> list[r2cp.SystemMessage]:
         fault = self.model.status().fault
-        found = [r2cp.SystemMessage(APPLICATION, RX_DISABLE, self._forbidden, 1)]
-        if fault:
-            found.append(r2cp.SystemMessage(GENERATOR, _MESSAGE_OF.get(fault.code, 1), True, 1))
-        return found
+        active = {_MESSAGE_OF.get(fault.code, 1)} if fault else set[int]()
+        if not self._world.emergency_stop_released:
+            active.add(_STOP)
+        if not self._world.door_closed:
+            active.add(_DOOR)
+        own = r2cp.SystemMessage(APPLICATION, RX_DISABLE, self._forbidden, 1)
+        return [own, *(r2cp.SystemMessage(GENERATOR, id_, True, 1) for id_ in sorted(active))]
 
     def _change(self, message: Message) -> int:
         what, data = message.what, message.data
@@ -203,7 +206,7 @@ class R2cpFace:
     def _set_message(self, message: r2cp.SystemMessage) -> int:
         if message.id == RX_DISABLE:
             self._forbidden = message.active
-            if self._forbidden:
+            if self._forbidden and self.model.status().state is GeneratorState.EXPOSING:
                 self.model.abort()
         elif not message.active:
             try:
