@@ -70,6 +70,12 @@ _REOPEN_S = 1.0  # a port silent for so long is opened anew
 _LAMP_RETRY_S = 1.0
 _JOIN_S = 2.0  # for the thread's last words
 
+_GONE = (
+    ModbusException,
+    OSError,
+    TypeError,
+    ValueError,
+)  # the last two: pyserial, where a port is pulled out
 _READ_COILS, _READ_INPUTS, _WRITE_COILS = 1, 2, 15  # function codes, Modbus application protocol
 
 logging.getLogger("pymodbus").addHandler(logging.NullHandler())  # what it would print, our errors say
@@ -169,7 +175,7 @@ class _Line:
                 raise self._refusal(answer)
             if answer.function_code != function or (function != _WRITE_COILS and len(answer.bits) < POINTS):
                 raise self._lost(f"function {function} was answered by function {answer.function_code}")
-        except (ModbusException, OSError) as error:
+        except _GONE as error:
             raise self._lost(str(error)) from error
         self._last_s = time.monotonic()
         return answer
@@ -254,6 +260,7 @@ class _Session:
             except Exception as error:  # noqa: BLE001  a thread's top: whatever it is, the room must be told
                 failures += 1
                 self.trouble = CommunicationLost(f"modbus-io stumbled over {error!r}; call service")
+                line.close()
             if self.trouble:
                 self._before, self._written, self._next_poll_s = None, None, 0.0
                 if failures >= _TRIES or isinstance(self.trouble, NotConnected):

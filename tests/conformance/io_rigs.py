@@ -66,7 +66,7 @@ class SimulatedIoRig(IoRig):
         settings: Mapping[str, Any] = {}
         if self._face:
             self._face.start()
-            settings = self._face.config()
+            settings = {**self._face.config(), "timeout_ms": 150}  # patient, for busy machines
         super().__init__(row.driver(settings, self.room), self.room.clock)
 
     def silence(self) -> None:
