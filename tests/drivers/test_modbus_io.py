@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers import modbus_io
 from drivers.modbus_contacts import plan_from
 from drivers.modbus_io import ModbusIo, _Line
 from simulators.scene import EmptyScene
@@ -283,7 +284,8 @@ def test_a_module_that_refuses_its_outputs_is_refused_at_connect(face, driver):
         driver(module.config()).connect()
 
 
-def test_a_lamp_that_fails_is_told_by_the_next_one_and_the_contacts_go_on(face, driver):
+def test_a_lamp_that_fails_is_told_by_the_next_one_and_the_contacts_go_on(face, driver, monkeypatch):
+    monkeypatch.setattr(modbus_io, "_LAMP_RETRY_S", 0.1)
     module, world = face()
     io = driver(module.config())
     io.connect()

@@ -200,7 +200,8 @@ class Blocked(Capture):
         super().wait()
 
 
-def test_a_grab_that_blocks_for_ever_blocks_neither_view_nor_close(camera_with):
+def test_a_grab_that_blocks_for_ever_blocks_neither_view_nor_close(camera_with, monkeypatch):
+    monkeypatch.setattr(uvc_camera, "_JOIN_S", 0.2)
     camera, made = camera_with(Blocked)
     camera.connect()
     wait_until(camera.view)
@@ -280,7 +281,8 @@ class Failing(Capture):
         return self.grabs < 5 and super().grab()
 
 
-def test_a_camera_that_ends_is_opened_again(camera_with):
+def test_a_camera_that_ends_is_opened_again(camera_with, monkeypatch):
+    monkeypatch.setattr(uvc_camera, "_PAUSE_S", 0.02)
     camera, made = camera_with(Failing)
     camera.connect()
     wait_until(lambda: len(made) > 2)
