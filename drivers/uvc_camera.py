@@ -267,7 +267,7 @@ class _Session:
                 frames += 1
                 queued = queued + 1 if grabbed_s - began_s < _QUEUED_S and not self._plan.is_file else 0
                 if queued > _QUEUED_LIMIT:
-                    raise source.lost("it sends without end")
+                    raise source.lost("pictures come without end, faster than they can be read")
                 if not queued and grabbed_s - self._asked_s < _ASKED_S:
                     self._look(source, grabbed_s, at)
         finally:

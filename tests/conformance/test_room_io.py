@@ -138,6 +138,7 @@ def test_every_lamp_is_shown_and_the_newest_one_stays(rig):
     rig.pass_until(lambda: rig.world.lamps[-1][1] is Lamp.XRAY_ON)
 
 
+@pytest.mark.hazard("bystander-exposed")
 @on(SIMULATED)
 def test_contacts_that_do_not_answer_are_unknown_the_switch_is_released_and_their_time_stops(rig):
     rig.world.press(SwitchStage.EXPOSE)

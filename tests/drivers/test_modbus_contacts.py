@@ -36,6 +36,7 @@ def test_opening_acts_at_once_and_closing_with_the_second_poll(newest, before, s
     assert (inputs.switch, inputs.door_closed, inputs.at) == (stage, door, 1.5)
 
 
+@pytest.mark.hazard("unintended-exposure")
 @given(any_contacts, st.none() | any_contacts)
 def test_nothing_is_permitted_that_two_polls_do_not_agree_on(newest, before):
     inputs = judge(newest, before, 0)

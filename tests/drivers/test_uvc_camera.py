@@ -166,6 +166,7 @@ def test_a_tilted_or_turned_camera_is_rectified_to_the_view_from_the_tube(turned
     same_verdict(view, as_seen)
 
 
+@pytest.mark.hazard("wrong-side")
 def test_corners_given_the_wrong_way_round_would_swap_left_and_right_and_are_refused():
     corners = [[10, 10], [10, 90], [110, 90], [110, 10]]
     geometry_from({"panel_size_mm": [100, 80], "panel_corners_px": corners})
