@@ -97,17 +97,22 @@ class Plan:
     open_timeout_s: float
 
     @property
+    def is_device(self) -> bool:
+        """At this machine, by number or by a name like /dev/v4l/by-id/…, which survives replugging."""
+        return isinstance(self.source, int) or self.source.startswith("/dev/")
+
+    @property
     def is_file(self) -> bool:
         """A recording, which has no pace of its own."""
-        return isinstance(self.source, str) and "://" not in self.source
+        return not self.is_device and "://" not in str(self.source)
 
 
 def plan_from(given: Mapping[str, Any]) -> Plan:
     """Read the settings of a room file. Raises `BadSettings`."""
     read, source = Settings("uvc-camera", given), given.get("source")
     read.only(*_KEYS)
-    if isinstance(source, str) and (text := source.removeprefix("/dev/video")).isdecimal():
-        source = int(text)
+    if isinstance(source, str) and source.isdecimal():
+        source = int(source)
     if isinstance(source, bool) or not isinstance(source, int | str) or source in {"", -1}:
         raise BadSettings(
             f"uvc-camera: source={source!r} given; allowed is a camera's number, a file or an URL"
@@ -138,9 +143,7 @@ class _Source:
             )
         self._refuse_other_size()
         is_mjpeg = int(self._capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
-        by_ffmpeg = (
-            is_mjpeg and not isinstance(plan.source, int) and self._capture.getBackendName() == "FFMPEG"
-        )
+        by_ffmpeg = is_mjpeg and not plan.is_device
         self.undecoded = undecoded and by_ffmpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
         self.undecodable = False
         told = self._capture.get(cv2.CAP_PROP_FPS)
@@ -150,11 +153,11 @@ class _Source:
         plan = self._plan
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # both write over a terminal's
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # screen; AV_LOG_QUIET, read at the first use
-        if isinstance(plan.source, str):
+        if not plan.is_device:
             open_ms = min(_OPEN_TIMEOUT_MS, round(1000 * plan.open_timeout_s))
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms]
             limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
-            return cv2.VideoCapture(plan.source, cv2.CAP_FFMPEG, limits)
+            return cv2.VideoCapture(str(plan.source), cv2.CAP_FFMPEG, limits)
         backend = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW}.get(sys.platform, cv2.CAP_ANY)
         capture = cv2.VideoCapture(plan.source, backend)
         wanted = {

@@ -7,15 +7,12 @@ from contextlib import suppress
 import cv2
 import numpy as np
 import pytest
-from camera_rigs import record, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers import uvc_camera
-from drivers.camera_geometry import geometry_from
 from drivers.uvc_camera import UvcCamera, plan_from
-from simulators.camera import SimulatedCamera
-from station.clock import RealClock, VirtualClock
+from station.clock import RealClock
 from station.devices import (
     BadSettings,
     CameraView,
@@ -24,11 +21,7 @@ from station.devices import (
     NotConnected,
     Room,
 )
-from station.exam import Side
-from station.positioning import Watch
-from station.protocols import load_protocol
 
-PROTOCOL = load_protocol()
 DOWN = {"panel_size_mm": [100, 80], "mm_per_px": 1, "panel_origin_px": [5, 5]}
 PICTURE = np.random.default_rng(1).integers(0, 255, (120, 100, 3), np.uint8)
 
@@ -50,19 +43,18 @@ class Capture:
         self.grabs = 0
         self.retrieves = 0
         self.opened = True
+        self.undecoded = False
         self.released = False
 
     def isOpened(self):  # noqa: N802  OpenCV's names
         return self.opened
 
-    def getBackendName(self):  # noqa: N802
-        return "FFMPEG"
-
     def get(self, name):
         sizes = dict(zip((cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT), self.size, strict=True))
         return {**sizes, cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*self.fourcc)}.get(name, 0)
 
-    def set(self, *_):
+    def set(self, name, _):
+        self.undecoded = self.undecoded or name == cv2.CAP_PROP_FORMAT
         return True
 
     def grab(self):
@@ -100,96 +92,13 @@ def camera_with(monkeypatch):
         camera.close()
 
 
-# --- geometry -------------------------------------------------------------------------------------------
-
-
-def seen_directly(**simulation):
-    room = Room(VirtualClock(), simulation)
-    camera = SimulatedCamera({}, room)
-    camera.connect()
-    room.clock.sleep(0.1)
-    return camera.view()
-
-
-def verdict(view):
-    report = Watch(PROTOCOL).see(view, Side.LEFT, view.at)
-    return report, {finding.id for finding in report.findings}
-
-
-def same_verdict(view, as_seen):
-    """Within what the judge itself differs by from one noisy picture to the next."""
-    report, findings = verdict(view)
-    expected, expected_findings = verdict(as_seen)
-    assert findings == expected_findings
-    assert report.side is expected.side
-    if expected.rotation_deg is not None:
-        assert report.rotation_deg == pytest.approx(expected.rotation_deg, abs=1.0)
-        assert report.spread_deg == pytest.approx(expected.spread_deg, abs=3.5)
-        assert np.allclose(middle(report), middle(expected), atol=1.5)  # as the limit for still
-
-
-def middle(report):
-    """Centre of the hand's outline, mm."""
-    moments = cv2.moments(np.asarray(report.outline_mm, np.float32))
-    return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
-
-
-@pytest.mark.parametrize(
-    "simulation", [{}, {"pose": "side=R"}, {"hand_present": False}, {"pose": "rotation=25"}]
-)
-def test_a_picture_through_file_and_driver_is_judged_as_the_simulated_one(tmp_path, simulation):
-    as_seen = record(tmp_path / "clip.avi", frames=3, **simulation)
-    camera = UvcCamera(settings_for(tmp_path / "clip.avi", as_seen), Room(RealClock()))
-    camera.connect()
-    wait_until(camera.view)
-    view = camera.view()
-    camera.close()
-    same_verdict(view, as_seen)
-
-
-TILTED = np.array([[1.1, 0.12, 30.0], [-0.06, 1.2, 60.0], [0.0002, 0.0003, 1.0]])
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_tilted_or_turned_camera_is_rectified_to_the_view_from_the_tube(turned):
-    as_seen = seen_directly()
-    top, left = as_seen.panel_origin_px
-    height, width = (size / as_seen.mm_per_px for size in as_seen.panel_size_mm)
-    panel = np.array([[left, top], [left + width, top], [left + width, top + height], [left, top + height]])
-    turn = np.array([[-1.0, 0, 479], [0, -1, 559], [0, 0, 1]]) if turned else np.eye(3)
-    corners = cv2.perspectiveTransform(panel[None], TILTED @ turn)[0]
-    tilted = cv2.warpPerspective(as_seen.pixels, TILTED @ turn, (720, 820))
-    settings = {"panel_size_mm": as_seen.panel_size_mm, "panel_corners_px": corners[:, ::-1].tolist()}
-    view = geometry_from(settings).rectify(tilted, as_seen.at)
-    assert view.panel_origin_px == (80, 80)
-    assert view.pixels.shape == (561, 481, 3)
-    same_verdict(view, as_seen)
-
-
-@pytest.mark.hazard("wrong-side")
-def test_corners_given_the_wrong_way_round_would_swap_left_and_right_and_are_refused():
-    corners = [[10, 10], [10, 90], [110, 90], [110, 10]]
-    geometry_from({"panel_size_mm": [100, 80], "panel_corners_px": corners})
-    for wrong in (corners[::-1], [corners[0], corners[2], corners[1], corners[3]], [corners[0]] * 4):
-        with pytest.raises(BadSettings, match=r"clockwise.*mirroring"):
-            geometry_from({"panel_size_mm": [100, 80], "panel_corners_px": wrong})
-
-
-@given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 1000)), min_size=4, max_size=4))
-def test_corners_are_refused_or_rectified(corners):
-    with suppress(BadSettings):
-        geometry = geometry_from({"panel_size_mm": [60, 50], "mm_per_px": 2, "panel_corners_px": corners})
-        view = geometry.rectify(PICTURE, 0.0)
-        assert view.pixels.shape == (91, 86, 3)
+# --- captures -------------------------------------------------------------------------------------------
 
 
 def test_a_panel_outside_the_picture_is_refused_at_connect(camera_with):
     camera, _ = camera_with(Capture, {"panel_origin_px": [30, 5]})
     with pytest.raises(DeviceRefused, match=r"corner \(130, 85\) is outside .* 120 x 100"):
         camera.connect()
-
-
-# --- captures -------------------------------------------------------------------------------------------
 
 
 class Blocked(Capture):
@@ -322,6 +231,27 @@ class Network(Capture):
         return np.frombuffer(self.data, np.uint8)[None]
 
 
+class Undecodable(Network):
+    """Complete pictures that only FFmpeg can read."""
+
+    data = b"\xff\xd8 no tables \xff\xd9"
+
+    def picture(self):
+        return super().picture() if self.undecoded else np.roll(PICTURE, self.grabs, axis=0)
+
+
+def test_pictures_that_cannot_be_decoded_here_are_left_to_ffmpeg(camera_with):
+    camera, made = camera_with(Undecodable, {"source": "http://host/video.mjpg"})
+    with pytest.raises(CommunicationLost, match="no colour picture"):
+        camera.connect()
+    assert [capture.undecoded for capture in made] == [True]
+    session = uvc_camera._Session(plan_from({"source": "http://host", **DOWN}), RealClock())
+    session.start()
+    wait_until(session.view)
+    session.stop()
+    assert [capture.undecoded for capture in made[1:3]] == [True, False]
+
+
 JPEG = cv2.imencode(".jpg", PICTURE)[1].tobytes()
 
 
@@ -369,11 +299,20 @@ def test_settings_that_make_no_sense_are_refused(changes):
         UvcCamera({"source": 0, **DOWN, **changes}, Room(RealClock()))
 
 
-@pytest.mark.parametrize(("given_as", "source"), [(2, 2), ("2", 2), ("/dev/video2", 2), ("a.avi", "a.avi")])
-def test_sources(given_as, source):
+@pytest.mark.parametrize(
+    ("given_as", "source", "kind"),
+    [
+        (2, 2, "device"),
+        ("2", 2, "device"),
+        ("/dev/v4l/by-id/usb-cam-index0", "/dev/v4l/by-id/usb-cam-index0", "device"),
+        ("clips/a.avi", "clips/a.avi", "file"),
+        ("http://camera/video.mjpg", "http://camera/video.mjpg", "network"),
+    ],
+)
+def test_sources(given_as, source, kind):
     plan = plan_from({"source": given_as, **DOWN})
     assert plan.source == source
-    assert plan.is_file == (source == "a.avi")
+    assert (plan.is_device, plan.is_file) == (kind == "device", kind == "file")
 
 
 def test_a_picture_is_as_old_as_the_cameras_latency_says(camera_with):
