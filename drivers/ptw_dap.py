@@ -71,7 +71,11 @@ ERRORS = {  # code: the maker's words, ours, what to do; VERIFIED codes and word
     "E23": ("EEPROM reading or writing error", "has lost its memory", "Have it serviced."),
     "E24": ("not calibrated electrically", "is not calibrated", "Have it calibrated by the maker."),
     "E25": ("input buffer overrun", "was told too much at once", "Check that nobody else uses the line."),
-    "E26": ("firmware malfunction", "has failed inside", "Switch it off and on; if it stays, have it serviced."),
+    "E26": (
+        "firmware malfunction",
+        "has failed inside",
+        "Switch it off and on; if it stays, have it serviced.",
+    ),
 }
 _REFUSALS = ("E7", "E9")
 _OF_THE_LINE = ("E1", "E25")
@@ -100,7 +104,7 @@ class PtwDiamentor:
         baud = read.whole("baud", 9600, min(BAUDS), max(BAUDS))
         if self._channel not in _READING or baud not in BAUDS or "url" not in settings:
             raise BadSettings(
-                f"ptw-diamentor: url={settings.get("url")!r}, channel={self._channel!r}, baud={baud} given; "
+                f"ptw-diamentor: url={settings.get('url')!r}, channel={self._channel!r}, baud={baud} given; "
                 f"needed are a url, channel A or B, and one of {', '.join(map(str, BAUDS))} baud"
             )
         self._air = _air(settings, read, self._channel)
@@ -108,7 +112,7 @@ class PtwDiamentor:
         port = Whereabouts(
             self._name, read.text("url", ""), read.number("answer_within_s", 0.5, 0.1, 5.0), baud
         )
-        dialogue = Dialogue(split, describe, self._greet, self._unit, heard=lambda _: None, period_s=1.0)
+        dialogue = Dialogue(split, describe, self._greet, self._poll, heard=lambda _: None, period_s=1.0)
         self._link = Link(port, dialogue, room.clock)
         self._checked = False
         self._known_unit = ""
@@ -144,6 +148,9 @@ class PtwDiamentor:
             for command, digits in self._air.items():
                 self._set(command, digits)
             self._checked = True
+        self._unit()
+
+    def _poll(self) -> None:
         self._unit()
 
     def _check(self) -> None:
