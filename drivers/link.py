@@ -148,20 +148,22 @@ class Link:
 
     def later(self, work: Callable[[], Any], what: str) -> None:
         """Have the owner carry it out next, whatever was aborted; nobody waits."""
-        with self._lock:
-            self._jobs.appendleft(_Job(work, what, None))
-        self._bell.ring()
+        if self._is_running():
+            with self._lock:
+                self._jobs.appendleft(_Job(work, what, None))
+            self._bell.ring()
 
     def abort(self, data: bytes) -> None:
         """Void every job handed over so far and send `data` before anything else.
 
-        Raises `CommunicationLost` if there is no port to send it on; the jobs are void all the same.
+        Raises `CommunicationLost` if there is no port to send it on; the jobs are void all the same. On a
+        link that was never opened or is closed nothing can be in flight: then nothing happens.
         """
         with self._lock:
             self._epoch += 1
             self._urgent.append(data)
         self._bell.ring()
-        if self._port is None:
+        if self._port is None and self._is_running():
             raise CommunicationLost(
                 f"{self._settings.name}: an abort cannot be sent: {self._trouble}; use the emergency stop"
             )

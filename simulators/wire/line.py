@@ -209,7 +209,7 @@ class Line:
     def _live(self) -> None:
         while not self._stop.is_set():
             now = time.monotonic()
-            soonest = min((due for due, _ in self._out), default=now + _TICK_S)
+            soonest = self._out[0][0] if self._out else now + _TICK_S
             ready, _, _ = select.select(self._end.sockets(), [], [], min(max(soonest - now, 0), _TICK_S))
             if ready:
                 anew, data = self._end.take(ready)
@@ -230,7 +230,8 @@ class Line:
             ills = {ill: number for ill, (number, _) in self._ills.items()}
             left = {ill: (n, count - 1 if count else None) for ill, (n, count) in self._ills.items()}
             self._ills = {ill: rest for ill, rest in left.items() if rest[1] != 0}
-        due = time.monotonic() + ills.get("late", 0.0)
+        in_turn = self._out[-1][0] if self._out else 0.0  # a line never lets a frame overtake another
+        due = max(time.monotonic() + ills.get("late", 0.0), in_turn)
         if "silent" in ills:
             return
         if "damaged" in ills:
@@ -246,5 +247,4 @@ class Line:
         data, self._held = self._held + data, b""
         pieces = [bytes([b]) for b in data] if "split" in ills else [data]
         self._out += [(due + i * _SPLIT_GAP_S, piece) for i, piece in enumerate(pieces)]
-        self._out.sort(key=lambda piece: piece[0])
         self._deliver()

@@ -8,8 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from drivers.sedecal_generator import SedecalGenerator
 from simulators.generator import SimulatedGenerator
 from simulators.wire.line import End, Face, Line, PtyEnd, TcpEnd
+from simulators.wire.r2cp import R2cpFace
 from simulators.world import World
 from station.clock import Clock, RealClock, VirtualClock
 from station.devices import Generator, GeneratorState, Room, SwitchStage, Technique
@@ -56,6 +58,17 @@ ROWS = (
         long=Technique(50, 10, 2000),
         settings={"prepare_s": 0.05},
         clock=VirtualClock,
+    ),
+    Row(
+        "sedecal-r2cp",
+        SedecalGenerator,
+        good=Technique(50, 100, 16),
+        long=Technique(50, 10, 1000),
+        settings={"answer_s": 0.3, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
+        | {"max_power_kw": 10},
+        facts=WIRED | {Fact.HAND_SWITCH_STARTS},
+        face=lambda room: R2cpFace({"prepare_s": 0.05}, room),
+        end=on_tcp,
     ),
 )
 

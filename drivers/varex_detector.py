@@ -1,0 +1,171 @@
+"""Varex (PerkinElmer) XRD and XRpad panels: detector over the vendor's XISL library, called through ctypes.
+
+Sources: the vendor's header Acq.h and reference manual as published with areaDetector/ADPerkinElmer, that
+driver and its documentation, psavery/PyLAD, and other public clients. `drivers.xisl` has the signatures.
+
+The conversation
+----------------
+All calls begin with Acquisition_ and are made on one thread; 0 is success, anything else an error code.
+connect::
+
+    Global_Init(0xFFFFFFFF)                                   newer libraries
+    EnumSensors(&n, 1, 0) · GetNextSensor(&position, &h)      without `address`: the sensor numbered `sensor`
+    GbIF_Init(&h, 0, 1, 0, 0, 1, 0, how, address)             with it; how: 1 IP, 2 MAC, 3 name
+    Abort(h)                                                  what another program may have left running
+    GetCommChannel(h) · GetHwHeaderInfoEx(h) · GbIF_GetDetectorProperties(h)      who is it
+    SetCallbacksAndMessages(h, 0, 0, 0, end of frame, end of acquisition)
+    SetCameraMode(h, 0) · SetCameraGain(h, gain) · SetCameraBinningMode(h, none)
+    SetCameraTriggerMode(h, 3)                                framewise
+    GetConfiguration(h) · DefineDestBuffers(h, buffers, 2, rows, columns)
+
+arm, and the readouts of its window::
+
+    Abort(h) and the end of an acquisition that still runs
+    ResetFrameCnt(h) · SetReady(h, 1)
+    SetFrameSyncMode(h, 1)                                    soft; at once before the acquisition
+    Acquire_Image(h, 2, 0, 0x100, 0, 0, 0)                    returns at once; the buffers are a ring
+    SetFrameSync(h)                                           a readout that clears: its frame is thrown away
+        end of frame: GetActFrame(h, ..) says which buffer; copied; SetReady(h, 1)
+    SetFrameSync(h)                                           the readout that carries the exposure
+    Abort(h)
+
+Why framewise: in this mode the stream of frames has the pace of the soft triggers, so the panel collects
+charge from one SetFrameSync to the next. In the modes "data delivered on demand" (0, 1) a trigger throws the
+running frame away and starts a new one of at most 5 s: an exposure made before the trigger would be lost.
+That is documented with ADPerkinElmer, and public clients make single shots framewise.
+
+Between readouts nothing is set or asked but whether the connection stands (GetConnectionStatus; older
+libraries: the hardware header). A panel left alone for about 20 s falls asleep and hears no trigger: longer
+windows are refused. Temperature (XRpad only) is asked while no window is open.
+
+Silence: calls return 6, 56, 57, 134, 144 (or another code of `drivers.xisl`): the panel is closed and opened
+again until it answers. A frame that does not come within `frame_timeout_s` is lost. A call that never returns
+cannot be ended: the status grows stale, callers give up after their deadline, the station must be restarted.
+
+The library may write into its buffers until it says that it is closed, and sometimes after: they are never
+freed, and neither are the callbacks. They are a driver's for good and used again by its next connection.
+
+Inferred
+--------
+- INFERRED: in trigger mode 3 with soft triggers the panel does not read itself out between two triggers
+- INFERRED: Acquire_Image with the continuous ring neither clears the panel nor delivers a frame by itself
+- INFERRED: GetConnectionStatus and GetHwHeaderInfoEx ask the panel (not a cache) and do not disturb a window
+- INFERRED: a frame that is announced is whole; the library drops one with lost packets
+- INFERRED: the end-of-acquisition callback follows every Abort of a running acquisition
+- INFERRED: values of GetTemperature are in 1/1000 °C, unused sensors are 0
+- INFERRED: `unique_id` of the detector's properties is its serial number; without it PROM-<id> of the header
+- INFERRED: rows come top down and columns left to right as seen from the tube; else set rotate_deg and mirror
+- MEMORY: asleep after about 20 s (a client's note; the vendor's text names no time)
+- MEMORY: gain modes 0 to 7; what they mean differs between models
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from drivers import xisl
+from drivers.panel import IntegratingPanel
+from drivers.panel_source import Timing
+from drivers.varex_source import Wanted, XislSource
+from station.devices import BadSettings, DetectorInfo, DetectorStatus, DeviceRefused, Room
+from station.frame import Frame
+from station.settings import Settings
+
+_AWAKE_MS = 20_000.0  # without a trigger, MEMORY
+_KEYS = (
+    "library",
+    "address",
+    "sensor",
+    "rows",
+    "columns",
+    "spacing_mm",
+    "gain",
+    "lsb_per_ugy",
+    "bits",
+    "rotate_deg",
+    "mirror",
+    "frame_timeout_s",
+)
+
+
+class VarexDetector:
+    """Satisfies `station.devices.Detector`."""
+
+    def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
+        wanted = _wanted(settings)
+        timing = Timing(frame_s=wanted.frame_s, connect_s=30.0, command_s=2.0)
+        self._panel = IntegratingPanel("varex-xisl", XislSource(wanted), room.clock, timing)
+
+    def connect(self) -> None:
+        self._panel.connect()
+
+    def close(self) -> None:
+        self._panel.close()
+
+    def info(self) -> DetectorInfo:
+        return self._panel.info()
+
+    def status(self) -> DetectorStatus:
+        return self._panel.status()
+
+    def arm(self, exposure_uid: str, window_ms: float) -> None:
+        if window_ms > _AWAKE_MS:
+            raise DeviceRefused(
+                f"varex-xisl: window of {window_ms:g} ms asked, this panel sleeps after {_AWAKE_MS:g} ms "
+                "without a trigger; lower prepare_timeout_s or arm_token_s in the room file's limits until "
+                "their sum and 1 s and the exposure time stay below that"
+            )
+        self._panel.arm(exposure_uid, window_ms)
+
+    def read_out(self) -> None:
+        self._panel.read_out()
+
+    def fetch(self) -> Frame:
+        return self._panel.fetch()
+
+    def recover(self, exposure_uid: str) -> Frame:
+        return self._panel.recover(exposure_uid)
+
+    def discard(self, exposure_uid: str) -> None:
+        self._panel.discard(exposure_uid)
+
+    def abort(self) -> None:
+        self._panel.abort()
+
+
+def _wanted(given: Mapping[str, Any]) -> Wanted:
+    read = Settings("varex-xisl", given)
+    read.only(*_KEYS)
+    for key in ("spacing_mm", "gain", "lsb_per_ugy"):
+        if given.get(key) is None:
+            raise BadSettings(f"varex-xisl: {key} is missing; the library does not tell it")
+    how, address = _address(read.text("address", ""))
+    turn = read.whole("rotate_deg", 0, 0, 270)
+    if turn % 90:
+        raise BadSettings(f"varex-xisl: rotate_deg={turn} given; allowed are 0, 90, 180 and 270")
+    return Wanted(
+        library=read.text("library", xisl.DEFAULT_LIBRARY),
+        how=how,
+        address=address,
+        sensor=read.whole("sensor", 1, 1, 16),
+        rows=read.whole("rows", 0, 0, 8192),
+        columns=read.whole("columns", 0, 0, 8192),
+        spacing_mm=read.number("spacing_mm", 0, 0.02, 1),
+        gain=read.whole("gain", 0, 0, 7),
+        lsb_per_ugy=read.number("lsb_per_ugy", 0, 0.1, 1e6),
+        bits=read.whole("bits", 16, 12, 16),
+        quarter_turns=turn // 90,
+        mirror=read.flag("mirror", False),
+        frame_s=read.number("frame_timeout_s", 5, 0.1, 30),
+    )
+
+
+def _address(text: str) -> tuple[int | None, str]:
+    if not text:
+        return None, ""
+    how, _, address = text.partition(":")
+    if how not in xisl.BY_ADDRESS or not address.isascii() or not 0 < len(address) <= xisl.ADDRESS_LENGTH:
+        raise BadSettings(
+            f"varex-xisl: address={text!r} given; allowed are ip:…, mac:… and name:… with up to "
+            f"{xisl.ADDRESS_LENGTH} characters"
+        )
+    return xisl.BY_ADDRESS[how], address
