@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -224,6 +225,8 @@ def test_a_device_that_babbles_without_an_end_does_not_fill_the_memory(rig):
         return len(rig.link._buffer)
 
     assert rig.link.run(babble, "babble") < 100_000
+    with suppress(CommunicationLost):  # the rest of the babble spoils one answer
+        rig.ask(b"word")
     assert rig.ask(b"word") == b"WORD"
 
 
