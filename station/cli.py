@@ -245,16 +245,27 @@ def hazards(as_json: _Json = False) -> None:
 
 
 @app.command()
-def drivers(as_json: _Json = False) -> None:
-    """List the installed device drivers."""
-    from station.registry import installed_drivers
+def drivers(
+    name: Annotated[str | None, typer.Argument(help="Only this one, with all it says of itself.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the installed device drivers, and how many of their facts no source proves."""
+    from dataclasses import asdict
 
-    found = [{"name": name, "entry_point": point.value} for name, point in installed_drivers().items()]
+    from station.registry import describe, find_driver, installed_drivers
+
+    with _usage_errors():
+        points = [find_driver(name)] if name else list(installed_drivers().values())
+    found = [describe(point) for point in points]
     if as_json:
-        typer.echo(json.dumps(found))
-        return
-    for row in found:
-        typer.echo(f"{row['name']:<20} {row['entry_point']}")
+        typer.echo(json.dumps([asdict(facts) for facts in found]))
+    elif name:
+        typer.echo(found[0].trouble or f"{name} ({found[0].entry_point})\n\n{found[0].conversation}")
+    else:
+        typer.echo(f"{'driver':<16} inferred  device")
+        for facts in found:
+            says = f"cannot be used: {facts.trouble}" if facts.trouble else facts.summary
+            typer.echo(f"{facts.name:<16} {len(facts.inferred):>8}  {says}")
 
 
 @app.command()
