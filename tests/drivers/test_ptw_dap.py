@@ -45,8 +45,10 @@ class Script:
 
 
 @pytest.fixture
-def on_line(tmp_path):
-    """Makes a connected meter and the line of its device."""
+def on_line(tmp_path, monkeypatch):
+    """Makes a connected meter, which does not poll, and the line of its device."""
+    monkeypatch.setattr("drivers.ptw_dap._POLL_S", 60.0)
+    monkeypatch.setattr("drivers.link._RETRY_S", 60.0)
     made = []
 
     def make(face, end=None, connect=True, **settings):
@@ -277,7 +279,7 @@ def test_telegrams_that_do_not_wait_for_answers_are_an_overrun(face):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "needed are a url"),
+        ({}, "url is missing"),
         ({"url": "x", "channel": "C"}, "channel A or B"),
         ({"url": "x", "baud": 9601}, "baud"),
         ({"url": "x", "air_pressure_hpa": 400}, "500 to 1500"),
