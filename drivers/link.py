@@ -49,7 +49,7 @@ class Dialogue:
     split: Callable[[bytearray], bytes | None]  # takes the first whole frame off, and noise before it
     describe: Callable[[bytes], str]  # a frame in words; by any thread
     greet: Callable[[], None]  # first words on an open port, and after a lost answer
-    poll: Callable[[], None]
+    poll: Callable[[], object]
     heard: Callable[[bytes], None]  # a frame that nobody waited for
     period_s: float = 0.1
 

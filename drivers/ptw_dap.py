@@ -112,7 +112,7 @@ class PtwDiamentor:
         url, patience_s = read.needed("url"), read.number("answer_within_s", 0.5, 0.1, 5.0)
         self._name = f"dose meter PTW DIAMENTOR at {url}"
         port = Whereabouts(self._name, url, patience_s, baud)
-        dialogue = Dialogue(split, describe, self._greet, self._poll, heard=lambda _: None, period_s=_POLL_S)
+        dialogue = Dialogue(split, describe, self._greet, self._unit, heard=lambda _: None, period_s=_POLL_S)
         self._link = Link(port, dialogue, room.clock)
         self._checked = False
         self._known_unit = ""
@@ -148,9 +148,6 @@ class PtwDiamentor:
             for command, digits in self._air.items():
                 self._set(command, digits)
             self._checked = True
-        self._unit()
-
-    def _poll(self) -> None:
         self._unit()
 
     def _check(self) -> None:

@@ -250,22 +250,12 @@ def drivers(
     as_json: _Json = False,
 ) -> None:
     """List the installed device drivers, and how many of their facts no source proves."""
-    from dataclasses import asdict
-
-    from station.registry import describe, find_driver, installed_drivers
+    from station.registry import describe, find_driver, installed_drivers, listing
 
     with _usage_errors():
         points = [find_driver(name)] if name else list(installed_drivers().values())
     found = [describe(point) for point in points]
-    if as_json:
-        typer.echo(json.dumps([asdict(facts) for facts in found]))
-    elif name:
-        typer.echo(found[0].trouble or f"{name} ({found[0].entry_point})\n\n{found[0].conversation}")
-    else:
-        typer.echo(f"{'driver':<16} inferred  device")
-        for facts in found:
-            says = f"cannot be used: {facts.trouble}" if facts.trouble else facts.summary
-            typer.echo(f"{facts.name:<16} {len(facts.inferred):>8}  {says}")
+    typer.echo(json.dumps([facts.json for facts in found]) if as_json else listing(found, whole=bool(name)))
 
 
 @app.command()

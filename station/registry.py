@@ -6,8 +6,8 @@ wire, the section "Inferred" lists what no source proves.
 
 import inspect
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -30,6 +30,11 @@ class DriverFacts:
     inferred: tuple[str, ...] = ()  # facts that no source proves
     conversation: str = ""  # the whole docstring
     trouble: str = ""  # why it cannot be imported here
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Everything."""
+        return asdict(self)
 
 
 def installed_drivers() -> dict[str, EntryPoint]:
@@ -78,3 +83,14 @@ def inferred_facts(docstring: str) -> tuple[str, ...]:
         elif facts and line.strip():
             facts[-1] += f" {line.strip()}"
     return tuple(fact for fact in facts if fact != "nothing")
+
+
+def listing(found: Iterable[DriverFacts], *, whole: bool) -> str:
+    """A table of drivers, or with `whole` all they say of themselves."""
+    if whole:
+        return "\n\n".join(f"{f.name} ({f.entry_point})\n\n{f.trouble or f.conversation}" for f in found)
+    rows = [("driver", "inferred", "device")]
+    for facts in found:
+        says = f"cannot be used: {facts.trouble}" if facts.trouble else facts.summary
+        rows.append((facts.name, str(len(facts.inferred)), says))
+    return "\n".join(f"{name:<16} {count:>8}  {says}" for name, count, says in rows)
