@@ -116,7 +116,7 @@ class Talk:
             )
 
     def _version(self) -> int:
-        return self.ask(r2cp.VERSION, Function.GET, b"", bytes)[0]
+        return self.ask(r2cp.VERSION, Function.GET, b"", _first)
 
     def answer_heartbeat(self, message: Message) -> None:
         """[x, k] is answered by [our node, not k]."""
@@ -124,6 +124,13 @@ class Talk:
             alive = bytes((APPLICATION, ~message.data[1] & 0xFF))
             answer = self.message(r2cp.HEARTBEAT, Function.ANSWER, alive, message.source)
             self._link.send(answer.encode(), even_aborted=True)
+
+
+def _first(data: bytes) -> int:
+    """Raises ValueError where there is none."""
+    if not data:
+        raise ValueError("a version has a number, none came")
+    return data[0]
 
 
 def _refuse(what: What, result: bytes) -> None:

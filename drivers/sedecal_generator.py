@@ -196,7 +196,10 @@ class SedecalGenerator:
         chosen = self._talk.ask(r2cp.LOAD_BANK, Function.SET, bank.encode(), Bank.decode)
         self._talk.set(r2cp.ASSIGN_BANK, bytes((_PROCEDURE, 0, _BANK)))
         focus = FocalSpot.LARGE if chosen.large_focus else FocalSpot.SMALL
-        self._loaded = Technique(chosen.kvp, chosen.ma, chosen.ms, focus)
+        try:
+            self._loaded = Technique(chosen.kvp, chosen.ma, chosen.ms, focus)
+        except ValueError as error:
+            raise CommunicationLost(f"the generator read back no technique: {error}; load again") from error
         return self._loaded
 
     def _define(self) -> None:
