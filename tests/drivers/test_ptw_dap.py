@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.ptw_dap import ERRORS, PtwDiamentor, describe, split
+from simulators.faults import FaultName
 from simulators.scene import EmptyScene
 from simulators.wire.line import Line, PtyEnd, TcpEnd
 from simulators.wire.ptw import DiamentorFace
@@ -245,6 +246,17 @@ def test_a_coarse_unit_reads_the_same_dose(on_line, monkeypatch):
         world.beam_off()
     first = on_line(fine)[0].read_ugym2()
     assert on_line(coarse, channel="B")[0].read_ugym2() == pytest.approx(first, abs=0.51)
+
+
+def test_a_room_told_to_have_a_silent_dose_meter_has_one_on_its_line_too(on_line, monkeypatch):
+    monkeypatch.setattr("simulators.world.scene_from", lambda _: EmptyScene())
+    room = Room(RealClock())
+    meter, _ = on_line(DiamentorFace({}, room))
+    World.of(room).faults.add(FaultName.DAP_SILENT)
+    with pytest.raises(CommunicationLost, match="no answer to U within"):
+        meter.read_ugym2()
+    World.of(room).faults.clear(FaultName.DAP_SILENT)
+    assert meter.read_ugym2() == 0
 
 
 def test_write_protection_is_named(on_line, face):
