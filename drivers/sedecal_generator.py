@@ -43,7 +43,7 @@ from typing import Any
 from drivers import r2cp
 from drivers.link import Dialogue, Link, Whereabouts
 from drivers.r2cp import APPLICATION, Bank, Function, Message, PostExposure, State, Status
-from drivers.r2cp_talk import Talk, fault_of
+from drivers.r2cp_talk import Talk, fault_of, technique_of
 from station.devices import (
     Aborted,
     CommunicationLost,
@@ -195,8 +195,7 @@ class SedecalGenerator:
         self._define()
         chosen = self._talk.ask(r2cp.LOAD_BANK, Function.SET, bank.encode(), Bank.decode)
         self._talk.set(r2cp.ASSIGN_BANK, bytes((_PROCEDURE, 0, _BANK)))
-        focus = FocalSpot.LARGE if chosen.large_focus else FocalSpot.SMALL
-        self._loaded = Technique(chosen.kvp, chosen.ma, chosen.ms, focus)
+        self._loaded = technique_of(chosen)
         self._asked = technique, self._loaded
         return self._loaded
 

@@ -278,16 +278,17 @@ def hazards(as_json: _Json = False) -> None:
 
 
 @app.command()
-def drivers(as_json: _Json = False) -> None:
-    """List the installed device drivers."""
-    from station.registry import installed_drivers
+def drivers(
+    name: Annotated[str | None, typer.Argument(help="Only this one, with all it says of itself.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the installed device drivers, and how many of their facts no source proves."""
+    from station.registry import describe, find_driver, installed_drivers, listing
 
-    found = [{"name": name, "entry_point": point.value} for name, point in installed_drivers().items()]
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    for row in found:
-        typer.echo(f"{row['name']:<20} {row['entry_point']}")
+    with _usage_errors():
+        points = [find_driver(name)] if name else list(installed_drivers().values())
+    found = [describe(point) for point in points]
+    typer.echo(json.dumps([facts.json for facts in found]) if as_json else listing(found, whole=bool(name)))
 
 
 @app.command()
