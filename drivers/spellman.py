@@ -141,9 +141,9 @@ def numbers(message: Message, command: int) -> tuple[int, ...] | None:
     return tuple(int(part) for part in message.arguments)
 
 
-def describe(data: bytes, *, checked: bool) -> str:
-    """A frame in words."""
-    message = parse(data, checked=checked)
+def describe(data: bytes) -> str:
+    """A frame in words, with a checksum or without: no checksum is a comma."""
+    message = parse(data, checked=False) or parse(data, checked=True)
     if message is None:
         return f"damaged: {data.hex(' ')}"
     words = COMMANDS.get(message.command, "")

@@ -117,7 +117,7 @@ class SpellmanGenerator:
         self._stop_as: EndOfExposure | None = None  # asked for, not yet confirmed
         self._within_s = where.answer_within_s
         dialogue = Dialogue(
-            spellman.splitter(checked=self._checked), self._describe, self._greet, self._poll, self._heard
+            spellman.splitter(checked=self._checked), spellman.describe, self._greet, self._poll, self._heard
         )
         self._link = Link(where, dialogue, room.clock)
 
@@ -173,9 +173,6 @@ class SpellmanGenerator:
         self._link.run(self._acknowledge, "acknowledge")
 
     # --- words, by the link's owner --------------------------------------------------------------------
-
-    def _describe(self, data: bytes) -> str:
-        return spellman.describe(data, checked=self._checked)
 
     def _order(self, command: int, *arguments: int) -> None:
         """Say it and see it accepted. Raises `DeviceRefused` with the device's reason."""
@@ -259,6 +256,14 @@ class SpellmanGenerator:
         self._course.enter(GeneratorState.PREPARING)
         self._link.poll_next()
 
+    def _get_ready(self, technique: Technique) -> None:
+        try:
+            self._set(technique)
+        except DeviceError:  # nothing is loaded any more
+            self._course.enter(GeneratorState.STANDBY)
+            raise
+        self._course.enter(GeneratorState.READY)
+
     def _expose(self) -> None:
         self._course.need(GeneratorState.READY, "expose")
         self._shot = Shot(self._course.loaded("expose"), time.monotonic())
@@ -301,8 +306,7 @@ class SpellmanGenerator:
         if self._shot is not None:
             return self._watch(self._shot)
         if self._course.state is GeneratorState.PREPARING:
-            self._set(self._course.loaded("prepare"))
-            self._course.enter(GeneratorState.READY)
+            self._get_ready(self._course.loaded("prepare"))
             return None
         status = self._ask(22, 3)
         if status[0]:
