@@ -1,7 +1,10 @@
-r"""Spellman XRB monoblock: generator over RS-232 or TCP. For test benches: it has no exposure timer.
+"""Spellman XRB monoblock: generator over RS-232 or TCP.
+
+For test benches and phantoms, not for patients: it has no exposure timer, this computer ends the beam.
 
 Source: pages of the XRB011 (118150-001), uX, PMX (118165-001) and SLM (118080-001) manuals that are public,
-and open clients of uX; frames in `drivers/spellman.py`. Over RS-232 frames carry a checksum, over TCP none
+and open clients of uX. VERIFIED for the XRB011: commands 10, 98 and 99, the unit of 10, error codes 1 and 2,
+frames and checksum; frames in `drivers/spellman.py`. Over RS-232 frames carry a checksum, over TCP none
 (`checksum`, by default as the url is).
 
 ======= ==================== ====================================================================
@@ -23,7 +26,10 @@ The shortest time (`ms_range`) is well above what a busy computer is late by. Ne
 in short ones altogether, nothing is asked whose answer might have to be awaited for too long.
 
 Delivered: kV and mA as read back (nothing measured is used), the time from 99,1 until off was confirmed, the
-longest it can have been. Wire the door, the emergency stop and a hand switch into its interlock.
+longest it can have been.
+
+Hazard: if this computer or its line dies, radiation goes on until the interlock opens. Wire the door and the
+emergency stop into it. No hand switch input is known; expose() alone starts the beam.
 
 Silence: no answer within `answer_within_s` is silence. A checksum error is silence too. Then the first words
 are always 99,0 and 98, in every state: an exposure whose line is lost is ended as soon as there is a line,
@@ -31,14 +37,14 @@ and reported until then, end UNKNOWN. In READY it means standby.
 
 Inferred
 --------
-- VERIFIED for XRB011: commands 10, 98, 99, the unit of 10, error codes 1 and 2, frame and checksum
-- INFERRED from uX: commands 11, 14, 15, 22 and their arguments; that 14 and 15 are scaled as 10 and 11
+- INFERRED from uX: commands 11, 14, 15 and 22, their arguments, and that 14 and 15 are scaled as 10 and 11
 - INFERRED from SLM: 52 clears faults; an answer that it does not know the command is let pass
-- INFERRED: 22 as it is sent unasked at a fault looks like its answer
-- INFERRED: `E#1` and `E#2` (uX over TCP) come without a frame
+- INFERRED from uX: 22 is sent unasked at a fault, in the form of its answer
+- INFERRED from uX: `E#1` and `E#2` over TCP come without a frame, error codes above 2 are those of PMX
+- INFERRED: the scale of 11 and the polarity of the interlock in 22; on uX public clients found both
+  other than in the manual, so `ma_per_count` and `interlock_open_value` are settings
+- INFERRED from PMX: 19200 baud
 - MEMORY: the ranges that are the defaults of the settings; check the data sheet
-- on uX the public clients found the current's scale and the interlock's polarity other than in the manual:
-  `ma_per_count` and `interlock_open_value` are settings
 """
 
 import time

@@ -1,4 +1,4 @@
-r"""VJ X-ray IXS monoblock (firmware P314): generator over RS-232 or TCP.
+"""VJ X-ray IXS monoblock (firmware P314): generator over RS-232 or TCP.
 
 Source: the vendor's documents SPC-P314 R3 and R4 and IXS120BP120P366 R4, and a working client that is public
 (RayimDR); VERIFIED where nothing else is said. 30 to 120 kV, 0.2 to 1.0 mA, 120 W, one focal spot of 0.5 mm.
@@ -31,8 +31,8 @@ never said. Radiation ends by the device's own timer; ENBL0 is said again and ag
 PSTAT 0 have come back, and also after an exposure that ended by itself: without a checksum one `0` proves
 little. A warning before radiation counts as EXPOSING; the room's `exposure_margin_s` must be longer than it.
 
-Delivered: kV and mA are the mean of MON during radiation, or as set if it was too short for one; the time is
-the timer's, or after an early end the longest that it can have been. mAs is their product.
+Delivered: kV and mA are the mean of MON during radiation, or as set if it was too short for one; the time
+is the timer's, or after an early end the longest that it can have been.
 
 Hand switch: none is documented. Wire its second stage into the interlock (`hand_switch_in_interlock`): then
 an open interlock is normal until the switch is pressed, and letting go, door and emergency stop all end the
@@ -51,7 +51,7 @@ Inferred
 - INFERRED: after ENBL0 as an answer to ENBL1, PSTAT 1 tells a warning from a refusal
 - INFERRED: WDOG with two digits sets the time, with one digit switches; WDOG00 and WDOG01 do not exist
 - INFERRED: the unit keeps regulating within 3 % of what was set when an exposure is too short for one MON
-- VERIFIED in the public client only: below 21 V of battery no exposure
+- a public client only, not the document: below 21 V of battery no exposure
 """
 
 import re
@@ -133,7 +133,7 @@ class VjGenerator:
         self._info: GeneratorInfo | None = None
         self._shot: Shot | None = None
         self._stop_as: EndOfExposure | None = None  # asked for, not yet confirmed
-        dialogue = Dialogue(split, describe, self._greet, self._poll, self._heard)
+        dialogue = Dialogue(split, describe, self._greet, self._poll, heard=lambda _: None)
         self._link = Link(where, dialogue, room.clock)
 
     # --- contract ------------------------------------------------------------------------------------
@@ -205,6 +205,13 @@ class VjGenerator:
     def _monitor(self) -> Monitor | None:
         return parse_monitor(self._ask("MON", r"\d{4} \d{5} [+-]?\d{3,4} \d{4} \d{4}"))
 
+    def _warns(self) -> bool:
+        """Ask it before `_radiates`: a warning that ends between the two questions has become radiation."""
+        return self._ask("PSTAT", "[01]") == "1"
+
+    def _radiates(self) -> bool:
+        return self._ask("STAT", "[01]") == "1"
+
     def _greet(self) -> None:
         """Make sure of the line; a device that may have been switched off is set up anew."""
         self._ask("FREV", r"[0-9A-Za-z]\d{3}")
@@ -255,10 +262,9 @@ class VjGenerator:
     def _get_ready(self) -> None:
         monitor = self._monitor()
         if monitor and monitor.battery_v < self._battery_low_v:
-            self._course.fail(fault_of(frozenset({BATTERY})))
-            return
+            return self._course.fail(fault_of(frozenset({BATTERY})))
         self._set(technique_words(self._course.loaded("prepare")))
-        self._course.enter(GeneratorState.READY)
+        return self._course.enter(GeneratorState.READY)
 
     def _expose(self) -> None:
         self._course.need(GeneratorState.READY, "expose")
@@ -280,7 +286,7 @@ class VjGenerator:
         self._link.poll_next()
         if started:
             self._shot.latest_s = time.monotonic()
-        elif self._ask("PSTAT", "[01]") == "0" and self._ask("STAT", "[01]") == "0":
+        elif not self._warns() and not self._radiates():
             self._refused(self._shot)
 
     def _refused(self, shot: Shot) -> None:
@@ -306,9 +312,6 @@ class VjGenerator:
 
     # --- watching ------------------------------------------------------------------------------------
 
-    def _heard(self, data: bytes) -> None:
-        """A frame that nobody waits for says nothing."""
-
     def _poll(self) -> float | None:
         if self._shot is not None:
             self._watch(self._shot)
@@ -327,15 +330,16 @@ class VjGenerator:
 
     def _watch(self, shot: Shot) -> None:
         """Follow an exposure to its end."""
+        asked_s = time.monotonic()
         if self._stop_as is not None:
             self._stop()
-        elif self._ask("STAT", "[01]") == "1":
+        elif shot.latest_s is None and self._warns():
+            shot.earliest_s, shot.unseen = asked_s, False
+        elif self._radiates():
             shot.latest_s, shot.unseen = shot.latest_s or time.monotonic(), False
             monitor = self._monitor()
             if monitor and monitor.kvp > _TYPICAL * shot.technique.kvp:
                 shot.samples.append((monitor.kvp, monitor.ma))
-        elif shot.latest_s is None and self._ask("PSTAT", "[01]") == "1":
-            shot.earliest_s, shot.unseen = time.monotonic(), False
         else:
             self._conclude(shot)
 
@@ -373,7 +377,7 @@ class VjGenerator:
         while True:
             try:
                 self._ask("ENBL0", within_s=_OFF_ANSWER_S)
-                if self._ask("STAT", "[01]") == "0" and self._ask("PSTAT", "[01]") == "0":
+                if not self._warns() and not self._radiates():
                     return
             except CommunicationLost:
                 if time.monotonic() > until_s:
