@@ -99,6 +99,7 @@ _OFF_ANSWER_S = 0.12  # it answers within 0.1 s, or was busy and has not heard i
 _TIMER_SLACK = 0.97  # the device's clock may be that much faster than ours
 _WATCH_S = 0.01  # between polls in an exposure
 _TYPICAL = 0.5  # a MON sample below that part of the set voltage is of the ramp
+_LET_GO = frozenset({INTERLOCK})  # where the hand switch is in the interlock
 _NO_REASON = DeviceFault(
     "STAT0",
     "",
@@ -224,9 +225,7 @@ class VjGenerator:
             self._ask(text)
 
     def _begin(self) -> None:
-        if self._shot is not None:
-            self._stop_as = EndOfExposure.ABORTED
-            self._stop()
+        self._stop()
         model, serial = self._ask("MNUM", r"\S.*"), self._ask("SNUM", r"\S.*")
         self._info = GeneratorInfo(f"VJ {model}", serial, *self._ranges)
         self._stop_as = None
@@ -245,7 +244,7 @@ class VjGenerator:
         self._course.need(GeneratorState.STANDBY, "load a technique")
         self.info().refuse_out_of_range(technique)
         if technique.focal_spot is not FocalSpot.SMALL:
-            raise DeviceRefused("the large focal spot was asked, the VJ generator allows the small one only")
+            raise DeviceRefused("the large focal spot was asked, the VJ generator has the small one only")
         return self._set(technique_words(technique))
 
     def _prepare(self) -> None:
@@ -253,7 +252,7 @@ class VjGenerator:
         self._course.loaded("prepare")
         self._ask("CLR")
         flags = self._flags() - WARNINGS
-        if flags - ({INTERLOCK} if self._switch_in_interlock else set()):
+        if flags - (_LET_GO if self._switch_in_interlock else frozenset()):
             raise DeviceRefused(f"cannot prepare: {_said(flags)}")
         self._course.aborted, self._stop_as = False, None
         self._course.enter(GeneratorState.PREPARING)
@@ -306,7 +305,7 @@ class VjGenerator:
             return
         self._ask("CLR")
         flags = self._flags() - WARNINGS
-        if flags - ({INTERLOCK} if self._switch_in_interlock else set()):
+        if flags - (_LET_GO if self._switch_in_interlock else frozenset()):
             raise DeviceRefused(f"the fault's cause is still there: {_said(flags)}")
         self._course.clear()
 
@@ -348,16 +347,17 @@ class VjGenerator:
         ended_s = time.monotonic()
         self._make_sure_it_is_off()
         flags = self._flags()
-        grave = flags - WARNINGS
-        whole = ended_s - shot.earliest_s >= _TIMER_SLACK * shot.technique.ms / 1000
-        if grave == frozenset({INTERLOCK}) and self._switch_in_interlock:
-            self._account(shot, EndOfExposure.RELEASED, ended_s)
-        elif shot.unseen and not grave:
-            self._account(shot, EndOfExposure.UNKNOWN, ended_s)
-        elif whole and not grave:
-            self._account(shot, EndOfExposure.NORMAL, ended_s)
+        grave = flags - WARNINGS - (_LET_GO if self._switch_in_interlock else frozenset())
+        if grave:
+            end = EndOfExposure.FAULT
+        elif shot.unseen:
+            end = EndOfExposure.UNKNOWN
+        elif ended_s - shot.earliest_s >= _TIMER_SLACK * shot.technique.ms / 1000:
+            end = EndOfExposure.NORMAL
         else:
-            self._account(shot, EndOfExposure.FAULT, ended_s)
+            end = EndOfExposure.RELEASED if flags & _LET_GO else EndOfExposure.FAULT
+        self._account(shot, end, ended_s)
+        if end is EndOfExposure.FAULT:
             self._course.fail(fault_of(flags) if flags else _NO_REASON)
 
     def _stop(self) -> None:

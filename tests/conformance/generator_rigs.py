@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from drivers.sedecal_generator import SedecalGenerator
 from drivers.spellman_generator import SpellmanGenerator
 from drivers.vj_generator import VjGenerator
@@ -18,7 +20,7 @@ from simulators.wire.spellman import SpellmanFace
 from simulators.wire.vj import VjFace
 from simulators.world import World
 from station.clock import Clock, RealClock, VirtualClock
-from station.devices import Generator, GeneratorState, Room, SwitchStage, Technique
+from station.devices import EndOfExposure, Generator, GeneratorState, Room, SwitchStage, Technique
 
 
 class Fact(StrEnum):
@@ -119,6 +121,18 @@ ROWS = (
         end=on_tcp,
     ),
 )
+
+
+STEP_MAS = 0.001  # the finest that a device reports in
+DEVIATION = 0.03  # of what is delivered from what was read back
+
+
+def on(*facts: Fact) -> pytest.MarkDecorator:
+    """For the rigs that have these facts, and without `SIMULATED` or `LINE` also for real hardware."""
+    cases: list[Any] = [row.name for row in ROWS if row.facts.issuperset(facts)]
+    if not {Fact.SIMULATED, Fact.LINE} & set(facts):
+        cases.append(pytest.param("hardware", marks=pytest.mark.hardware))
+    return pytest.mark.parametrize("new_generator_rig", cases, indirect=True)
 
 
 class GeneratorRig:
@@ -235,6 +249,23 @@ class SimulatedRig(GeneratorRig):
             super().close()
         if self.line:
             self.line.stop()
+
+
+def check_ended_early(rig: "SimulatedRig", state: GeneratorState, end: EndOfExposure) -> None:
+    """Check that nothing goes on, and that what was delivered is told, never too little."""
+    rig.pass_until(lambda: not rig.radiating)
+    rig.reach(GeneratorState.STANDBY)
+    began = state is GeneratorState.EXPOSING
+    rig.pass_until(lambda: rig.generator.status().exposures == began)
+    rig.pass_time(0.03)
+    assert rig.exposures == began
+    assert rig.state is GeneratorState.STANDBY
+    if began:
+        last = rig.generator.status().last
+        assert last.end is end
+        assert rig.mas * 0.99 - STEP_MAS <= last.mas < rig.long.mas * 0.9
+        assert last.mas == pytest.approx(last.ma * last.ms / 1000, rel=0.01, abs=STEP_MAS)
+        assert last.kvp == pytest.approx(rig.long.kvp, rel=DEVIATION)
 
 
 class Aside:
