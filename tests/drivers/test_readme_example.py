@@ -66,14 +66,24 @@ def test_the_example_keeps_every_promise_of_a_dose_meter(tree):
     assert "skipped" not in done.stdout
 
 
-def test_the_suite_finds_out_an_example_that_does_not_keep_them(tree, tmp_path):
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("_UGYM2_PER_DIGIT = 0.01", "_UGYM2_PER_DIGIT = 0.011"),
+        ('self._ask("Z", "Z")', 'self._ask("I", "I.*")'),
+    ],
+    ids=["wrong unit", "no reset"],
+)
+def test_the_suite_finds_out_an_example_that_does_not_keep_them(tree, tmp_path, good, bad):
     broken = tmp_path / "broken"
     shutil.copytree(tree, broken, symlinks=True)
     driver = broken / "drivers/acme_dap.py"
     text = driver.read_text(encoding="utf-8")
-    driver.write_text(text.replace("if telegram(text) == frame", "if frame"), encoding="utf-8")
-    done = run(broken, "pytest", "tests/conformance/test_dap.py", "-k", "acme and damaged", "-q", "-n0")
+    assert text.count(good) == 1
+    driver.write_text(text.replace(good, bad), encoding="utf-8")
+    done = run(broken, "pytest", "tests/conformance/test_dap.py", "-k", "acme and sums_up", "-q", "-n0")
     assert done.returncode == 1, done.stdout
+    assert "1 failed" in done.stdout
 
 
 def test_the_example_is_written_in_the_style_of_the_house(tree):
