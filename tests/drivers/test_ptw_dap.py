@@ -146,7 +146,8 @@ def test_a_reading_counts_when_two_agree(on_line):
     assert meter.read_ugym2() == 3.12
 
 
-def test_readings_that_never_agree_are_no_reading(on_line):
+def test_readings_that_never_agree_are_no_reading(on_line, monkeypatch):
+    monkeypatch.setattr("drivers.ptw_dap._SETTLED_WITHIN_S", 0.1)
     script = Script(M=[f"M000{n % 2}.00,0000.00,000,07,0,0,0,0,34567" for n in range(100_000)])
     meter, _ = on_line(script)
     with pytest.raises(CommunicationLost, match="do not agree"):
