@@ -1,6 +1,7 @@
 """The Modbus room contacts: what goes over the wire byte for byte, and what a bad line does to it."""
 
 import os
+import socket
 import threading
 import time
 import tty
@@ -257,6 +258,30 @@ def test_a_port_that_is_pulled_out_and_plugged_in_again_is_opened_again(face, dr
     module.start()
     world.press(SwitchStage.PREPARE)
     wait_until(lambda: io.inputs().switch is SwitchStage.PREPARE)
+
+
+def test_after_silence_over_tcp_a_new_connection_is_asked_so_that_nothing_late_is_left(driver):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        io = driver({"url": f"tcp://127.0.0.1:{server.getsockname()[1]}", "timeout_ms": 20})
+        with pytest.raises(CommunicationLost, match="no valid answer"):
+            io.connect()
+        server.settimeout(5)
+        for _ in range(3):
+            server.accept()[0].close()
+
+
+def test_a_module_that_lost_its_power_is_told_its_lamp_again(face, driver):
+    module, world = face()
+    io = driver(module.config())
+    io.connect()
+    io.show(Lamp.READY)
+    wait_until(lambda: module.coils[0])
+    module.stop()
+    wait_until(io.trouble)
+    module.coils = [False] * 8
+    module.start()
+    wait_until(lambda: module.coils[0])
+    assert world.lamps[-1][1] is Lamp.READY
 
 
 def test_nothing_at_the_address_is_said_at_once(driver, face, tmp_path):
