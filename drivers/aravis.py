@@ -36,6 +36,8 @@ FillCallback = ctypes.CFUNCTYPE(None, c_void_p, c_void_p, c_uint32, c_uint32, c_
 _Signature = tuple[Any, tuple[Any, ...]]
 _SURE: dict[str, _Signature] = {  # calls that cannot fail
     "arv_camera_get_device": (_HANDLE, (_HANDLE,)),
+    "arv_camera_is_gv_device": (c_int, (_HANDLE,)),
+    "arv_gv_device_is_controller": (c_int, (_HANDLE,)),
     "arv_stream_push_buffer": (_NOTHING, (_HANDLE, _HANDLE)),
     "arv_stream_try_pop_buffer": (_HANDLE, (_HANDLE,)),
     "arv_buffer_new_allocate": (_HANDLE, (c_size_t,)),
@@ -113,11 +115,12 @@ class Aravis:
         except KeyError:
             raise AttributeError(f"{name} is not declared in drivers/aravis.py") from None
 
-    def set_property(self, thing: int, name: str, value: int) -> None:
-        """Set an integer or enum property of a GObject."""
+    def set_property(self, thing: int, name: str, value: float) -> None:
+        """Set an integer or floating point property of a GObject, by the type of `value`."""
         g_object_set = self._library.g_object_set
         g_object_set.restype = None
-        g_object_set(c_void_p(thing), c_char_p(name.encode()), c_uint(value), c_void_p(None))
+        number = c_uint(value) if isinstance(value, int) else c_double(value)
+        g_object_set(c_void_p(thing), c_char_p(name.encode()), number, c_void_p(None))
 
     def unref(self, thing: int | None) -> None:
         """Give an object back; none is fine."""

@@ -169,6 +169,7 @@ class _AravisSource:
         self._camera: int | None = None
         self._image: _Image | None = None
         self._stream: _Stream | None = None
+        self._answers = True  # False: telling it anything more only costs time
         self._tells_temperature = False
         self._control_lost = threading.Event()
         self._on_control_lost = aravis.SignalCallback(self._note_control_lost)
@@ -191,9 +192,14 @@ class _AravisSource:
                 f"genicam: no camera {where} that can be controlled ({error}); check power, cable and "
                 "address, and that no other program controls it"
             ) from error
-        if not self._camera:
-            raise NotConnected("genicam: no camera found on any interface; check power, cable and address")
-        with _said("setting the camera up"):
+        if not self._camera or not library.arv_camera_is_gv_device(self._camera):
+            raise NotConnected("genicam: no GigE Vision camera found; check power, cable and address")
+        if not library.arv_gv_device_is_controller(library.arv_camera_get_device(self._camera)):
+            raise NotConnected(
+                "genicam: another program controls the camera; end it, or wait 3 s after its end"
+            )
+        self._answers = True
+        with self._said("setting the camera up"):
             self._watch_control()
             self._image = self._set_up()
             self._tells_temperature = bool(
@@ -221,6 +227,11 @@ class _AravisSource:
         library.arv_camera_set_pixel_format_from_string(camera, wanted.pixel_format.encode())
         library.arv_camera_get_sensor_size(camera, byref(width), byref(height))
         columns, rows = wanted.columns or width.value, wanted.rows or height.value
+        if rows > height.value or columns > width.value:
+            raise NotConnected(
+                f"genicam: {rows} x {columns} asked, the sensor has {height.value} x {width.value}; "
+                "correct rows and columns"
+            )
         library.arv_camera_set_region(camera, 0, 0, columns, rows)
         library.arv_camera_set_acquisition_mode(camera, aravis.CONTINUOUS)
         library.arv_camera_set_trigger(camera, b"Software")
@@ -231,18 +242,12 @@ class _AravisSource:
         x, y = ctypes.c_int(), ctypes.c_int()
         library.arv_camera_get_region(camera, byref(x), byref(y), byref(width), byref(height))
         image = _Image(rows, columns, code, wanted.orientation)
-        if (height.value, width.value) != (rows, columns):
+        given = library.arv_camera_get_pixel_format(camera)
+        size = library.arv_camera_get_payload(camera)
+        if (height.value, width.value, given) != (rows, columns, code) or size < image.size:
             raise NotConnected(
-                f"genicam: {rows} x {columns} asked, the camera gives {height.value} x {width.value}; "
-                "correct rows and columns"
-            )
-        if library.arv_camera_get_pixel_format(camera) != code:
-            raise NotConnected(
-                f"genicam: the camera does not take {wanted.pixel_format}; correct pixel_format"
-            )
-        if library.arv_camera_get_payload(camera) < image.size:
-            raise NotConnected(
-                f"genicam: the camera's frames are not {image.size} bytes; correct pixel_format"
+                f"genicam: {rows} x {columns} {wanted.pixel_format} ({code:#x}) asked, the camera gives "
+                f"{height.value} x {width.value} in format {given:#x}; correct rows, columns, pixel_format"
             )
         return image
 
@@ -265,7 +270,7 @@ class _AravisSource:
         )
 
     def start(self, arrived: Arrived) -> None:
-        with _said("starting the acquisition"):
+        with self._said("starting the acquisition"):
             stream = self._fresh_stream()
             stream.arrived = arrived
             self._library.arv_camera_start_acquisition(self._camera)
@@ -278,23 +283,24 @@ class _AravisSource:
         return self._stream
 
     def trigger(self) -> None:
-        with _said("triggering a readout"):
+        with self._said("triggering a readout"):
             self._library.arv_camera_software_trigger(self._camera)
 
     def stop(self) -> None:
         """Stop, and make the next window's stream now: that takes longer than a command may."""
         if self._camera is None or self._image is None:
             return
-        with _said("stopping the acquisition"):
+        with self._said("stopping the acquisition"):
             self._library.arv_camera_stop_acquisition(self._camera)
             self._drop_stream()
             self._stream = _Stream(self._library, self._camera, self._image, self._wanted)
 
     def poll(self) -> float | None:
         if self._control_lost.is_set() or self._camera is None:
+            self._answers = False
             raise CommunicationLost("genicam: control of the camera was lost")
         privilege = ctypes.c_uint32()
-        with _said("asking who controls the camera"):
+        with self._said("asking who controls the camera"):
             device = self._library.arv_camera_get_device(self._camera)
             self._library.arv_device_read_register(device, _PRIVILEGE_REGISTER, byref(privilege))
             if not privilege.value & _IN_CONTROL:
@@ -306,7 +312,7 @@ class _AravisSource:
     def close(self) -> None:
         if self._camera is None:
             return
-        if self._stream is not None and self._stream.arrived is not None:
+        if self._answers and self._stream is not None and self._stream.arrived is not None:
             with suppress(AravisError):
                 self._library.arv_camera_stop_acquisition(self._camera)
         self._drop_stream()
@@ -314,6 +320,17 @@ class _AravisSource:
             self._library.g_signal_handler_disconnect(*self._signal)
         self._library.unref(self._camera)
         self._camera = self._signal = self._image = None
+
+    @contextmanager
+    def _said(self, doing: str) -> Generator[None]:
+        """Aravis's errors in the station's words."""
+        try:
+            yield
+        except AravisError as error:
+            self._answers = False
+            raise CommunicationLost(
+                f"genicam: {doing} failed: {error}; check the panel's power and cable"
+            ) from error
 
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None
@@ -377,14 +394,3 @@ class _Stream:
             return Lost(f"a frame of {shape[0]} x {shape[1]} in format {pixel_format:#x} came, not as set")
         memory = ctypes.cast(address, ctypes.POINTER(ctypes.c_uint16))
         return image.orientation.seen(np.ctypeslib.as_array(memory, shape))
-
-
-@contextmanager
-def _said(doing: str) -> Generator[None]:
-    """Aravis's errors in the station's words."""
-    try:
-        yield
-    except AravisError as error:
-        raise CommunicationLost(
-            f"genicam: {doing} failed: {error}; check the panel's power and cable"
-        ) from error

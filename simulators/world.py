@@ -118,6 +118,7 @@ class World:
         self._live: set[int] = set()
         self._last_timer = 0
         self._ticking = False
+        self.rotor_spins = False  # anybody in the room hears it
         self._beam: tuple[float, float] | None = None  # kV, mA
         self._heat_j = 0.0
         self._absorbers: list[Callable[[Radiation], None]] = []
@@ -211,6 +212,11 @@ class World:
         return self._beam is not None
 
     @property
+    def beam(self) -> tuple[float, float]:
+        """Tube voltage in kV and current in mA now; zeros without radiation."""
+        return self._beam or (0.0, 0.0)
+
+    @property
     def heat_percent(self) -> float:
         """Anode heat in % of its capacity."""
         return 100 * self._heat_j / _ANODE_CAPACITY_J
@@ -236,7 +242,12 @@ class World:
 
     def rotor_starts(self) -> None:
         """Preparation begins; faults that wait for it start their time."""
+        self.rotor_spins = True
         self._strike(FaultName.DOOR_OPENS_IN_PREPARE, Moment.PREPARE)
+
+    def rotor_stops(self) -> None:
+        """Preparation and exposure are over."""
+        self.rotor_spins = False
 
     def on_radiation(self, absorb: Callable[[Radiation], None]) -> None:
         """Call `absorb` for every stretch of radiation."""

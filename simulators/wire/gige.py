@@ -14,7 +14,7 @@ Facts found by trying (Aravis 0.8.26, loopback):
 - registers 0x118 and 0x11C are the sensor's height and width, in this order, in the camera's GenICam
   description;
 - the camera listens on UDP port 3956 of an address that an interface of this machine has: one camera per
-  address, and 127.0.0.2 is none;
+  address, and 127.0.0.2 is none. A second one there seems to run, but hears nothing: the port is tried first;
 - lost packets are not sent again.
 
 Quirks of the model seen over this wire: a window of it ends by itself after 60 s, what falls on the panel
@@ -22,6 +22,7 @@ after that is seen as lag only; while a frame is computed (0.05 to 0.7 s) radiat
 """
 
 import ctypes
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ from station.frame import Pixels
 from station.settings import Settings
 
 _SENSOR_HEIGHT, _SENSOR_WIDTH = 0x118, 0x11C
+_GVCP_PORT = 3956
 _MONO16 = 0x01100007
 _TRIGGER_HZ = (
     100.0  # a trigger waits 5 ms on average; the camera's thread spins the faster, the higher this is
@@ -97,6 +99,11 @@ class GigeFace:
         library.arv_fake_camera_set_fill_pattern(inner, self._fill, None)
 
     def _hosted(self, library: Aravis) -> int | None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+            try:
+                trial.bind((self._address, _GVCP_PORT))
+            except OSError:
+                return None
         camera = library.arv_gv_fake_camera_new(self._address.encode(), self._serial.encode())
         if library.arv_gv_fake_camera_is_running(camera):
             return camera
@@ -109,6 +116,11 @@ class GigeFace:
         if self._library is not None:
             self._library.unref(camera)
         self.model.close()
+
+    def lose_packets(self, share: float) -> None:
+        """From now on drop that share of the stream's packets; 0 for none."""
+        if self._library is not None and self._camera is not None:
+            self._library.set_property(self._camera, "gvsp-lost-ratio", float(share))
 
     def config(self) -> dict[str, Any]:
         """Settings with which the driver `genicam` connects to this camera."""

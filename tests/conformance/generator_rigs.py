@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from drivers.sedecal_generator import SedecalGenerator
+from drivers.spellman_generator import SpellmanGenerator
+from drivers.vj_generator import VjGenerator
 from simulators.generator import SimulatedGenerator
 from simulators.wire.line import End, Face, Line, PtyEnd, TcpEnd
 from simulators.wire.r2cp import R2cpFace
+from simulators.wire.spellman import SpellmanFace
+from simulators.wire.vj import VjFace
 from simulators.world import World
 from station.clock import Clock, RealClock, VirtualClock
 from station.devices import Generator, GeneratorState, Room, SwitchStage, Technique
@@ -22,6 +26,8 @@ class Fact(StrEnum):
 
     SIMULATED = "its radiation, hand switch and door belong to a world that a test can watch and work"
     LINE = "it is spoken to over a line that can be spoiled"
+    PREPARES = "preparation takes a while, in which a test can catch it"
+    DOOR_IS_A_FAULT = "it can tell an open door from a hand switch that is let go, and latches it"
     HAND_SWITCH_STARTS = "expose() only permits: radiation starts by the wired hand switch"
 
 
@@ -35,6 +41,7 @@ class Row:
     long: Technique  # long enough to be ended early
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: frozenset[Fact] = frozenset({Fact.SIMULATED})
+    timing_ms: float = 0.0  # by how much a computer that times the beam may be late in a test
     clock: Callable[[], Clock] = RealClock
     face: Callable[[Room], Face] | None = None
     end: Callable[[Path], End] | None = None
@@ -57,16 +64,57 @@ ROWS = (
         good=Technique(50, 100, 16),
         long=Technique(50, 10, 2000),
         settings={"prepare_s": 0.05},
+        facts=frozenset({Fact.SIMULATED, Fact.PREPARES, Fact.DOOR_IS_A_FAULT}),
         clock=VirtualClock,
+    ),
+    Row(
+        "vj-ixs over TCP, the hand switch in its interlock",
+        VjGenerator,
+        good=Technique(50, 0.5, 40),
+        long=Technique(50, 0.5, 5000),
+        settings={"answer_within_s": 0.2},
+        facts=WIRED,
+        face=lambda room: VjFace({}, room),
+        end=on_tcp,
+    ),
+    Row(
+        "vj-ixs over RS-232, without a hand switch",
+        VjGenerator,
+        good=Technique(50, 0.5, 40),
+        long=Technique(50, 0.5, 5000),
+        settings={"hand_switch_in_interlock": False, "answer_within_s": 0.2},
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: VjFace({"hand_switch_in_interlock": False}, room),
+        end=on_pty,
+    ),
+    Row(
+        "spellman-xrb over RS-232",
+        SpellmanGenerator,
+        good=Technique(50, 0.2, 150),
+        long=Technique(50, 0.2, 8000),
+        timing_ms=60,
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: SpellmanFace({}, room),
+        end=on_pty,
+    ),
+    Row(
+        "spellman-xrb over TCP",
+        SpellmanGenerator,
+        good=Technique(50, 0.2, 150),
+        long=Technique(50, 0.2, 8000),
+        timing_ms=60,
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: SpellmanFace({"checksum": False}, room),
+        end=on_tcp,
     ),
     Row(
         "sedecal-r2cp",
         SedecalGenerator,
         good=Technique(50, 100, 16),
-        long=Technique(50, 10, 1000),
-        settings={"answer_s": 0.3, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
+        long=Technique(50, 10, 2000),
+        settings={"answer_s": 0.2, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
         | {"max_power_kw": 10},
-        facts=WIRED | {Fact.HAND_SWITCH_STARTS},
+        facts=WIRED | {Fact.PREPARES, Fact.DOOR_IS_A_FAULT, Fact.HAND_SWITCH_STARTS},
         face=lambda room: R2cpFace({"prepare_s": 0.05}, room),
         end=on_tcp,
     ),
@@ -78,7 +126,7 @@ class GeneratorRig:
 
     def __init__(self, generator: Generator, clock: Clock, good: Technique, long: Technique) -> None:
         self.generator, self.clock, self.good, self.long = generator, clock, good, long
-        self.name = "hardware"
+        self.name, self.timing_ms = "hardware", 0.0
 
     @property
     def state(self) -> GeneratorState:
@@ -118,7 +166,7 @@ class SimulatedRig(GeneratorRig):
             self.line.start()
             settings["url"] = self.line.url
         super().__init__(row.driver(settings, self.room), clock, row.good, row.long)
-        self.name = row.name
+        self.name, self.timing_ms = row.name, row.timing_ms
         self.mas, self.exposures = 0.0, 0  # what the world has seen
         self.world.on_radiation(self._absorb)
         self._beam_on, self.world.beam_on = self.world.beam_on, self._count

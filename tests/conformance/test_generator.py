@@ -26,6 +26,7 @@ from station.devices import (
 SIMULATED, LINE, HAND_SWITCH_STARTS = Fact.SIMULATED, Fact.LINE, Fact.HAND_SWITCH_STARTS
 STANDBY, PREPARING, READY = GeneratorState.STANDBY, GeneratorState.PREPARING, GeneratorState.READY
 EXPOSING, FAULT = GeneratorState.EXPOSING, GeneratorState.FAULT
+STEP_MAS = 0.001  # the finest that a device reports in
 DEVIATION = 0.03  # of what is delivered from what was read back
 
 
@@ -138,7 +139,8 @@ def test_a_refused_technique_leaves_the_one_before_it_as_it_was(rig):
     rig.finish()
     last = rig.generator.status().last
     assert last.kvp == pytest.approx(loaded.kvp, rel=DEVIATION)
-    assert rig.mas == pytest.approx(loaded.mas, rel=DEVIATION)
+    late_mas = loaded.ma * rig.timing_ms / 1000
+    assert rig.mas == pytest.approx(loaded.mas, rel=DEVIATION, abs=late_mas)
 
 
 @on()
@@ -207,8 +209,9 @@ def test_one_expose_is_one_exposure_reported_once_as_it_was(rig):
     assert (status.exposures, status.last.end) == (1, EndOfExposure.NORMAL)
     assert status.last.kvp == pytest.approx(rig.good.kvp, rel=DEVIATION)
     assert status.last.ma == pytest.approx(rig.good.ma, rel=DEVIATION)
-    assert status.last.ms == pytest.approx(rig.good.ms, rel=DEVIATION)
-    assert status.last.mas == pytest.approx(rig.mas, rel=DEVIATION)
+    late_mas = rig.good.ma * rig.timing_ms / 1000
+    assert status.last.ms == pytest.approx(rig.good.ms, rel=DEVIATION, abs=rig.timing_ms)
+    assert status.last.mas == pytest.approx(rig.mas, rel=DEVIATION, abs=late_mas)
     rig.reach(STANDBY)
     rig.pass_time(0.1)
     assert (rig.generator.status().exposures, rig.exposures) == (1, 1)
@@ -229,9 +232,17 @@ def test_every_exposure_needs_its_own_preparation(rig):
 
 
 @on(SIMULATED)
-@pytest.mark.parametrize("state", [STANDBY, PREPARING], ids=str)
-def test_expose_is_refused_unless_ready(rig, state):
-    rig.bring_to(state)
+def test_expose_is_refused_in_standby(rig):
+    rig.generator.load(rig.good)
+    with pytest.raises(DeviceRefused, match="ready"):
+        rig.generator.expose()
+    rig.pass_time(0.05)
+    assert rig.exposures == 0
+
+
+@on(SIMULATED, Fact.PREPARES)
+def test_expose_is_refused_while_preparing(rig):
+    rig.to_preparing()
     with pytest.raises(DeviceRefused, match="ready"):
         rig.generator.expose()
     rig.pass_time(0.05)
@@ -244,14 +255,14 @@ def ends_early(rig, state, end):
     rig.reach(STANDBY)
     began = state is EXPOSING
     rig.pass_until(lambda: rig.generator.status().exposures == began)
-    rig.pass_time(0.1)
+    rig.pass_time(0.03)
     assert rig.exposures == began
     assert rig.state is STANDBY
     if began:
         last = rig.generator.status().last
         assert last.end is end
-        assert rig.mas * 0.99 <= last.mas < rig.long.mas * 0.9
-        assert last.mas == pytest.approx(last.ma * last.ms / 1000, rel=0.01)
+        assert rig.mas * 0.99 - STEP_MAS <= last.mas < rig.long.mas * 0.9
+        assert last.mas == pytest.approx(last.ma * last.ms / 1000, rel=0.01, abs=STEP_MAS)
         assert last.kvp == pytest.approx(rig.long.kvp, rel=DEVIATION)
 
 
@@ -297,7 +308,7 @@ def test_close_ends_radiation(rig):
 # --- faults ---------------------------------------------------------------------------------------------
 
 
-@on(SIMULATED)
+@on(SIMULATED, Fact.DOOR_IS_A_FAULT)
 @pytest.mark.parametrize("state", [READY, EXPOSING], ids=str)
 def test_an_opened_door_is_a_fault_until_acknowledged(rig, state):
     rig.bring_to(state)
@@ -312,7 +323,7 @@ def test_an_opened_door_is_a_fault_until_acknowledged(rig, state):
         rig.pass_until(lambda: rig.generator.status().exposures == 1)
         last = rig.generator.status().last
         assert last.end is EndOfExposure.FAULT
-        assert rig.mas * 0.99 <= last.mas
+        assert rig.mas * 0.99 - STEP_MAS <= last.mas
     with pytest.raises(DeviceRefused):
         rig.generator.load(rig.good)
     with pytest.raises(DeviceRefused):
@@ -333,11 +344,18 @@ def test_nothing_starts_while_the_door_is_open(rig):
     rig.generator.load(rig.good)
     rig.world.set_door(closed=False)
     rig.pass_time(0.01)
-    rig.press(SwitchStage.PREPARE)
-    with pytest.raises(DeviceError, match="door"):
+
+    def all_the_way():
+        rig.press(SwitchStage.PREPARE)
         rig.generator.prepare()
+        rig.reach(READY)
+        rig.press(SwitchStage.EXPOSE)
+        rig.generator.expose()
+
+    with pytest.raises(DeviceError, match="door"):
+        all_the_way()
     rig.pass_time(0.05)
-    assert not rig.radiating
+    assert rig.exposures == 0
 
 
 # --- the line -------------------------------------------------------------------------------------------
@@ -349,7 +367,7 @@ def test_silence_is_said_in_time_ages_the_status_and_ends_with_the_silence(rig):
         with pytest.raises(CommunicationLost):
             rig.generator.load(rig.good)
         at = rig.generator.status().at
-        rig.pass_time(0.3)
+        rig.pass_time(0.2)
         assert rig.generator.status().at == at, "a silent device is reported as fresh"
         assert rig.generator.info().model
     rig.pass_until(lambda: rig.generator.status().at > at)
@@ -363,15 +381,15 @@ def test_an_exposure_that_ends_in_silence_is_never_reported_as_less_than_it_was(
     rig.expose(rig.long)
     rig.pass_until(lambda: rig.radiating)
     with rig.spoiled("silent"):
-        rig.pass_time(0.3)
+        rig.pass_time(0.2)
         rig.press(SwitchStage.RELEASED)
         rig.world.set_door(closed=False)  # whatever the host does, the room's wires end it
         rig.pass_until(lambda: not rig.radiating)
-        rig.pass_time(0.3)
+        rig.pass_time(0.2)
     rig.world.set_door(closed=True)
     rig.pass_until(lambda: rig.generator.status().exposures == 1)
     last = rig.generator.status().last
-    assert last.mas >= rig.mas * 0.99
+    assert last.mas >= rig.mas * 0.99 - STEP_MAS
     assert last.end is not EndOfExposure.NORMAL
     assert rig.exposures == 1
 
@@ -411,19 +429,20 @@ def test_abort_wins_over_an_expose_that_is_answered_late(rig):
 
 
 @on(LINE)
-@pytest.mark.parametrize("ill", ["split", "late", "merged", "garbage", "damaged", "babble"])
-def test_whatever_comes_over_the_line_an_exposure_is_never_started_twice(rig, ill):
-    rig.to_ready()
-    rig.press(SwitchStage.EXPOSE)
-    with rig.spoiled(ill, 0.02), suppress(DeviceError):
-        rig.generator.expose()
-    rig.pass_time(0.3)
-    assert rig.exposures <= 1
-    rig.press(SwitchStage.RELEASED)
+def test_whatever_comes_over_the_line_an_exposure_is_never_started_twice(rig):
+    for ill in ("split", "late", "merged", "garbage", "damaged", "babble"):
+        rig.generator.connect()
+        before = rig.exposures
+        rig.to_ready()
+        rig.press(SwitchStage.EXPOSE)
+        with rig.spoiled(ill, 0.02), suppress(DeviceError):
+            rig.generator.expose()
+        rig.pass_time(0.05)
+        rig.press(SwitchStage.RELEASED)
+        assert rig.exposures <= before + 1, f"the line was {ill}"
     rig.generator.connect()
     rig.expose()
     rig.finish()
-    assert rig.exposures <= 2
 
 
 @on(LINE)
