@@ -85,7 +85,7 @@ def splitter(*, checked: bool) -> Callable[[bytearray], bytes | None]:
                     del buffer[: end + 1]
                     return found
                 del buffer[: again or end + 1]
-            elif not checked and b"E#".startswith(bytes(buffer[:2])):
+            elif not checked and b"E#".startswith(first):
                 return None  # the beginning of a bare error, perhaps
             else:
                 del buffer[0]
