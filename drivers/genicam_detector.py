@@ -347,6 +347,7 @@ class _Stream:
         self._callback = aravis.StreamCallback(self._happened)  # alive as long as the stream
         self._handle = library.arv_camera_create_stream(camera, self._callback, None)
         for name, value in (
+            ("socket-buffer", aravis.AUTOMATIC),  # else 0.2 MB, too little for a burst
             ("packet-timeout", 1000 * wanted.packet_timeout_ms),  # µs
             ("frame-retention", 1000 * wanted.frame_retention_ms),
         ):
