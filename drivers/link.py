@@ -29,6 +29,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _TRAFFIC_LINES = 4000
 _RETRY_S = 0.5  # between attempts to open a port that is gone
+_LONGEST = 65536  # bytes without a whole frame; more is no frame of any device here
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Dialogue:
     split: Callable[[bytearray], bytes | None]  # takes the first whole frame off, and noise before it
     describe: Callable[[bytes], str]  # a frame in words; by any thread
     greet: Callable[[], None]  # first words on an open port, and after a lost answer
-    poll: Callable[[], None]
+    poll: Callable[[], object]
     heard: Callable[[bytes], None]  # a frame that nobody waited for
     period_s: float = 0.1
 
@@ -220,11 +221,13 @@ class Link:
     def _main(self) -> None:
         try:
             while not self._stop:
-                job = self._next_job()
-                if job is not None:
-                    self._carry_out(job)
-                elif time.monotonic() >= self._due_s:
-                    self._keep_up()
+                try:
+                    self._step()
+                except Exception:  # noqa: BLE001  the thread's top: a line outlives a mistake of its driver, and says so
+                    _LOG.exception("%s: the driver failed", self._settings.name)
+                    self._trouble, self._greeted = "the driver failed; see the log", False
+                    self._buffer.clear()
+                    self._due_s = time.monotonic() + _RETRY_S
         finally:
             self._shut("closed")
             while self._jobs:
@@ -232,6 +235,13 @@ class Link:
                     NotConnected(f"{self._settings.name} was closed; connect first")
                 )
             self._bell.take_down()
+
+    def _step(self) -> None:
+        job = self._next_job()
+        if job is not None:
+            self._carry_out(job)
+        elif time.monotonic() >= self._due_s:
+            self._keep_up()
 
     def _next_job(self) -> _Job | None:
         """The next job, or None when it is time to poll; meanwhile it listens."""
@@ -275,10 +285,6 @@ class Link:
             self._dialogue.poll()
             self._due_s = time.monotonic() + self._dialogue.period_s
         except DeviceError:
-            self._due_s = time.monotonic() + _RETRY_S
-        except Exception:  # noqa: BLE001  the thread's top: a line must outlive a mistake of its driver, and say so
-            _LOG.exception("%s: polling failed", self._settings.name)
-            self._trouble = "the driver failed while polling; see the log"
             self._due_s = time.monotonic() + _RETRY_S
 
     def _be_ready(self) -> None:
@@ -334,6 +340,8 @@ class Link:
 
     def _take(self) -> bytes | None:
         frame = self._dialogue.split(self._buffer)
+        if frame is None and len(self._buffer) > _LONGEST:  # a device that babbles must not fill the memory
+            self._buffer.clear()
         if frame is not None:
             self._traffic.append((self._clock.now(), False, frame))
         return frame

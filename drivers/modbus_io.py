@@ -70,6 +70,12 @@ _REOPEN_S = 1.0  # a port silent for so long is opened anew
 _LAMP_RETRY_S = 1.0
 _JOIN_S = 2.0  # for the thread's last words
 
+_GONE = (
+    ModbusException,
+    OSError,
+    TypeError,
+    ValueError,
+)  # the last two: pyserial, where a port is pulled out
 _READ_COILS, _READ_INPUTS, _WRITE_COILS = 1, 2, 15  # function codes, Modbus application protocol
 
 logging.getLogger("pymodbus").addHandler(logging.NullHandler())  # what it would print, our errors say
@@ -161,14 +167,15 @@ class _Line:
 
     def _ask(self, function: int, question: Callable[[_SerialClient | _TcpClient], ModbusPDU]) -> ModbusPDU:
         self._open()
-        time.sleep(max(self._last_s + self._quiet_s - time.monotonic(), 0))
+        if (early_s := self._last_s + self._quiet_s - time.monotonic()) > 0:
+            time.sleep(early_s)
         try:
             answer = question(self._client)
             if answer.isError():
                 raise self._refusal(answer)
             if answer.function_code != function or (function != _WRITE_COILS and len(answer.bits) < POINTS):
                 raise self._lost(f"function {function} was answered by function {answer.function_code}")
-        except (ModbusException, OSError, ValueError, IndexError) as error:
+        except _GONE as error:
             raise self._lost(str(error)) from error
         self._last_s = time.monotonic()
         return answer
@@ -208,7 +215,8 @@ class _Session:
     def __init__(self, plan: Plan, clock: Clock) -> None:
         self._plan, self._clock = plan, clock
         self._stop, self._wake, self.settled = threading.Event(), threading.Event(), threading.Event()
-        self._wish = (Lamp.OFF, 0.0)  # and the monotonic time at which the buzzer ends
+        self._lamp = Lamp.OFF
+        self._buzzer_until_s = 0.0  # monotonic
         self._written: Mapping[int, bool] | None = None  # None: nobody knows what the outputs show
         self._retry_lamps_s = 0.0
         self._next_poll_s = 0.0
@@ -236,9 +244,9 @@ class _Session:
         return known
 
     def show(self, lamp: Lamp) -> None:
-        sounds = lamp is Lamp.END_OF_EXPOSURE
-        self._wish = (lamp, time.monotonic() + self._plan.buzzer_s if sounds else 0.0)
-        self._retry_lamps_s = 0.0
+        if lamp is Lamp.END_OF_EXPOSURE:  # heard in full, also when the next lamp follows soon
+            self._buzzer_until_s = time.monotonic() + self._plan.buzzer_s
+        self._lamp, self._retry_lamps_s = lamp, 0.0
         self._wake.set()
 
     def _run(self) -> None:
@@ -252,6 +260,7 @@ class _Session:
             except Exception as error:  # noqa: BLE001  a thread's top: whatever it is, the room must be told
                 failures += 1
                 self.trouble = CommunicationLost(f"modbus-io stumbled over {error!r}; call service")
+                line.close()
             if self.trouble:
                 self._before, self._written, self._next_poll_s = None, None, 0.0
                 if failures >= _TRIES or isinstance(self.trouble, NotConnected):
@@ -285,8 +294,8 @@ class _Session:
             self.settled.set()
 
     def _drive_lamps(self, line: _Line) -> None:
-        (lamp, buzzer_until_s), now_s = self._wish, time.monotonic()
-        coils = coils_for(lamp, self._plan.wiring, buzzing=now_s < buzzer_until_s)
+        lamp, now_s = self._lamp, time.monotonic()
+        coils = coils_for(lamp, self._plan.wiring, buzzing=now_s < self._buzzer_until_s)
         if coils == self._written or now_s < self._retry_lamps_s:
             return
         try:

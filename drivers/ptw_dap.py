@@ -87,6 +87,7 @@ _READING = {
     "B": re.compile(rf"M{_BLANK},{_CHANNEL},\d{{1,5}}"),
 }
 _LONGEST = 256  # bytes; the longest telegram has 60
+_POLL_S = 1.0
 _SELF_TEST_S = 5.0  # INFERRED
 _SETTLED_WITHIN_S = 1.0  # INFERRED
 _ZERO_DIGITS = 5  # INFERRED
@@ -102,17 +103,16 @@ class PtwDiamentor:
         read.only(*_KEYS)
         self._channel = read.text("channel", "A")
         baud = read.whole("baud", 9600, min(BAUDS), max(BAUDS))
-        if self._channel not in _READING or baud not in BAUDS or "url" not in settings:
+        if self._channel not in _READING or baud not in BAUDS:
             raise BadSettings(
-                f"ptw-diamentor: url={settings.get('url')!r}, channel={self._channel!r}, baud={baud} given; "
-                f"needed are a url, channel A or B, and one of {', '.join(map(str, BAUDS))} baud"
+                f"ptw-diamentor: channel={self._channel!r}, baud={baud} given; "
+                f"allowed are channel A or B, and {', '.join(map(str, BAUDS))} baud"
             )
         self._air = _air(settings, read, self._channel)
-        self._name = f"dose meter PTW DIAMENTOR at {read.text('port', '')}"
-        port = Whereabouts(
-            self._name, read.text("url", ""), read.number("answer_within_s", 0.5, 0.1, 5.0), baud
-        )
-        dialogue = Dialogue(split, describe, self._greet, self._unit, heard=lambda _: None, period_s=1.0)
+        url, patience_s = read.needed("url"), read.number("answer_within_s", 0.5, 0.1, 5.0)
+        self._name = f"dose meter PTW DIAMENTOR at {url}"
+        port = Whereabouts(self._name, url, patience_s, baud)
+        dialogue = Dialogue(split, describe, self._greet, self._unit, heard=lambda _: None, period_s=_POLL_S)
         self._link = Link(port, dialogue, room.clock)
         self._checked = False
         self._known_unit = ""

@@ -11,8 +11,15 @@ from typing import Any, TypeVar
 
 from drivers import r2cp
 from drivers.link import Link
-from drivers.r2cp import APPLICATION, GENERATOR, HUB, Function, Message, What
-from station.devices import CommunicationLost, DeviceRefused, NotConnected
+from drivers.r2cp import APPLICATION, GENERATOR, HUB, Bank, Function, Message, What
+from station.devices import (
+    CommunicationLost,
+    DeviceFault,
+    DeviceRefused,
+    FocalSpot,
+    NotConnected,
+    Technique,
+)
 
 T = TypeVar("T")
 
@@ -116,7 +123,7 @@ class Talk:
             )
 
     def _version(self) -> int:
-        return self.ask(r2cp.VERSION, Function.GET, b"", bytes)[0]
+        return self.ask(r2cp.VERSION, Function.GET, b"", _first)
 
     def answer_heartbeat(self, message: Message) -> None:
         """[x, k] is answered by [our node, not k]."""
@@ -126,6 +133,13 @@ class Talk:
             self._link.send(answer.encode(), even_aborted=True)
 
 
+def _first(data: bytes) -> int:
+    """Raises ValueError where there is none."""
+    if not data:
+        raise ValueError("a version has a number, none came")
+    return data[0]
+
+
 def _refuse(what: What, result: bytes) -> None:
     code = result[0] if result else 0
     if code not in _OK:
@@ -133,3 +147,29 @@ def _refuse(what: What, result: bytes) -> None:
         raise DeviceRefused(
             f"the generator refused (code {code}: {text}); correct the technique or its state"
         )
+
+
+def technique_of(bank: Bank) -> Technique:
+    """What the generator chose. Raises `CommunicationLost` for what is none."""
+    focus = FocalSpot.LARGE if bank.large_focus else FocalSpot.SMALL
+    try:
+        return Technique(bank.kvp, bank.ma, bank.ms, focus)
+    except ValueError as error:
+        raise CommunicationLost(f"the generator read back no technique: {error}; load again") from error
+
+
+def fault_of(id_: int) -> DeviceFault:
+    """What a system message that forbids radiation means, as far as that is published."""
+    if id_ // 100 == 1404:
+        return DeviceFault(
+            str(id_),
+            "DC bus",
+            "the generator's power bus is off",
+            "Release the emergency stop, check the mains, then acknowledge",
+        )
+    return DeviceFault(
+        str(id_),
+        "system message",
+        "the generator reports a fault",
+        "Look the number up on its display; close the door, remove the cause, then acknowledge",
+    )

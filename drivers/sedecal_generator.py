@@ -43,7 +43,7 @@ from typing import Any
 from drivers import r2cp
 from drivers.link import Dialogue, Link, Whereabouts
 from drivers.r2cp import APPLICATION, Bank, Function, Message, PostExposure, State, Status
-from drivers.r2cp_talk import Talk
+from drivers.r2cp_talk import Talk, fault_of, technique_of
 from station.devices import (
     Aborted,
     CommunicationLost,
@@ -123,9 +123,9 @@ class SedecalGenerator:
         self.link = Link(where, talk, room.clock)
         self._talk = Talk(self.link)
         self._known = GeneratorStatus(GeneratorState.UNKNOWN, room.clock.now(), None, 0)
-        self._device: Status | None = None
         self._messages: dict[int, r2cp.SystemMessage] = {}
-        self._loaded: Technique | None = None
+        self._asked: tuple[Technique, Technique] | None = None  # and what was chosen
+        self._loaded: Technique | None = None  # None: the generator may have lost it
         self._activated, self._defined = False, False
         self._permitted: _Permitted | None = None
         self._aborted = False
@@ -195,9 +195,18 @@ class SedecalGenerator:
         self._define()
         chosen = self._talk.ask(r2cp.LOAD_BANK, Function.SET, bank.encode(), Bank.decode)
         self._talk.set(r2cp.ASSIGN_BANK, bytes((_PROCEDURE, 0, _BANK)))
-        focus = FocalSpot.LARGE if chosen.large_focus else FocalSpot.SMALL
-        self._loaded = Technique(chosen.kvp, chosen.ma, chosen.ms, focus)
+        self._loaded = technique_of(chosen)
+        self._asked = technique, self._loaded
         return self._loaded
+
+    def _load_again(self, technique: Technique, confirmed: Technique) -> None:
+        """After the line was lost: the same technique must be chosen as was confirmed before."""
+        chosen = self._load(technique)
+        if chosen != confirmed:
+            raise DeviceRefused(
+                f"cannot prepare: the generator chose {confirmed} before its line was lost and now {chosen}; "
+                "load the technique anew"
+            )
 
     def _define(self) -> None:
         if not self._defined:
@@ -207,12 +216,16 @@ class SedecalGenerator:
 
     def _prepare(self) -> None:
         self._need("prepare", GeneratorState.STANDBY)
-        if self._loaded is None:
+        if self._asked is None:
             raise DeviceRefused("cannot prepare: no technique is loaded; load one in standby")
+        if self._permitted is not None:  # the line was lost in an exposure and nobody reported its end
+            self._count_in_full(self._permitted)
+        if self._loaded is None:
+            self._load_again(*self._asked)
         self._ask_messages()
         inhibiting = [message for message in self._faults() if message.inhibits]
         if inhibiting:
-            raise DeviceRefused(f"cannot prepare: {_fault_of(inhibiting[0].id)}")
+            raise DeviceRefused(f"cannot prepare: {fault_of(inhibiting[0].id)}")
         self._aborted = False
         self._talk.set(r2cp.ACTIVATE, bytes((_PROCEDURE, 1, _BANK, 0, 0, 0)))
         self._activated = True
@@ -275,7 +288,7 @@ class SedecalGenerator:
 
     def _begin(self) -> None:
         """Count from zero, in standby."""
-        self._permitted = None
+        self._permitted, self._asked = None, None
         self._known = replace(self._known, exposures=0, last=None)
         deadline_s = time.monotonic() + _STANDBY_WITHIN_S
         while self._known.state not in {GeneratorState.STANDBY, GeneratorState.FAULT}:
@@ -299,8 +312,7 @@ class SedecalGenerator:
             self._permitted = replace(permitted, over_since_s=now_s)
             self._forbid()
         elif now_s - permitted.over_since_s > _REPORT_WITHIN_S:
-            asked = permitted.technique
-            self._count(Delivered(asked.kvp, asked.ma, asked.ms, asked.mas, EndOfExposure.UNKNOWN))
+            self._count_in_full(permitted)
 
     def _ask_status(self) -> None:
         self._take_status(self._talk.ask(r2cp.STATUS, Function.GET, b"", Status.decode))
@@ -335,7 +347,6 @@ class SedecalGenerator:
             self.link.later(lambda: self._settle(report), "an exposure is over")
 
     def _take_status(self, status: Status) -> None:
-        self._device = status
         fault = self._fault(status)
         self._known = replace(
             self._known,
@@ -352,12 +363,13 @@ class SedecalGenerator:
         if status.state is not State.ERROR:
             return None
         faults = self._faults()
-        return _fault_of(faults[0].id if faults else 0)
+        return fault_of(faults[0].id if faults else 0)
 
     def _settle(self, report: PostExposure) -> None:
         """An exposure is over: no second one, then find out why it ended, then say so."""
         permitted, last = self._permitted, self._known.last
-        self._forbid()
+        if permitted is not None:
+            self._forbid()
         self._ask_messages()
         self._ask_status()
         asked = permitted.technique if permitted else self._loaded
@@ -376,22 +388,11 @@ class SedecalGenerator:
         else:
             self._count(delivered)
 
+    def _count_in_full(self, permitted: _Permitted) -> None:
+        """Nobody can say what was delivered."""
+        asked = permitted.technique
+        self._count(Delivered(asked.kvp, asked.ma, asked.ms, asked.mas, EndOfExposure.UNKNOWN))
+
     def _count(self, delivered: Delivered) -> None:
         self._permitted = None
         self._known = replace(self._known, exposures=self._known.exposures + 1, last=delivered)
-
-
-def _fault_of(id_: int) -> DeviceFault:
-    if id_ // 100 == 1404:
-        return DeviceFault(
-            str(id_),
-            "DC bus",
-            "the generator's power bus is off",
-            "Release the emergency stop, check the mains, then acknowledge",
-        )
-    return DeviceFault(
-        str(id_),
-        "system message",
-        "the generator reports a fault",
-        "Look the number up on its display; close the door, remove the cause, then acknowledge",
-    )

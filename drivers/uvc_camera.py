@@ -42,6 +42,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from drivers.camera_geometry import Geometry, geometry_from
 from station.clock import Clock
 from station.devices import (
     BadSettings,
@@ -56,13 +57,14 @@ from station.frame import Pixels
 from station.settings import Settings
 
 _STALE_S = 0.5  # older is no view; 5 frames of a 10 Hz camera
-_ASKED_S = 2.0  # frames are decoded for so long after the last question
+_ASKED_S = 1.0  # frames are decoded for so long after the last question
 _QUEUED_S = 0.002  # a grab that took less found a frame waiting; derived: 1/10 of a 50 Hz camera's period
 _QUEUED_LIMIT = 200  # so many at once are no camera
 _PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0  # after a failure, doubled each time
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 3000, 1000  # FFmpeg's; its own default is 30 s
 _JOIN_S = 1.5  # for the thread's last words
 _FILE_FRAMES_PER_S = 10.0  # of a file that does not tell
+_JPEG_END, _JPEG_TAIL = b"\xff\xd9", 64  # the end marker, and how far from the end it may stand
 
 _KEYS = (
     "source",
@@ -77,87 +79,6 @@ _KEYS = (
     "latency_ms",
     "open_timeout_s",
 )
-
-
-# --- geometry -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """Where the panel lies, points (row, column)."""
-
-    panel_size_mm: tuple[float, float]
-    mm_per_px: float
-    corners_px: tuple[tuple[float, float], ...]  # in the camera's picture, clockwise from the top left
-    margin_px: float | None  # around the panel in the rectified picture; None: as the camera sees it
-
-    def refuse_outside(self, rows: int, columns: int) -> None:
-        """Raise `DeviceRefused` where the panel is not within the camera's picture."""
-        for row, column in self.corners_px:
-            if not (-0.5 <= row <= rows - 0.5 and -0.5 <= column <= columns - 0.5):
-                raise DeviceRefused(
-                    f"uvc-camera: the panel's corner ({row:g}, {column:g}) is outside the camera's picture "
-                    f"of {rows} x {columns}; set the resolution it was measured at, or measure it anew"
-                )
-
-    def rectify(self, picture: Pixels, at: float) -> CameraView:
-        """The view from the tube of one picture, (rows, columns, 3) BGR."""
-        if self.margin_px is None:
-            return CameraView(picture, at, self.mm_per_px, self.corners_px[0], self.panel_size_mm)
-        first = self.margin_px
-        last_row, last_column = (first + size / self.mm_per_px for size in self.panel_size_mm)
-        there = ((first, first), (first, last_column), (last_row, last_column), (last_row, first))
-        matrix = cv2.getPerspectiveTransform(_xy(self.corners_px), _xy(there))
-        size = (round(last_column + first) + 1, round(last_row + first) + 1)
-        seen = np.asarray(cv2.warpPerspective(picture, matrix, size, flags=cv2.INTER_LINEAR), np.uint8)
-        return CameraView(seen, at, self.mm_per_px, (first, first), self.panel_size_mm)
-
-
-def _xy(points: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float32]:
-    return np.asarray([(column, row) for row, column in points], np.float32)
-
-
-def geometry_from(given: Mapping[str, Any]) -> Geometry:
-    """Read the geometry of a room file's settings. Raises `BadSettings`."""
-    read, corners = Settings("uvc-camera", given), given.get("panel_corners_px")
-    needed = ("panel_size_mm",) if corners is not None else ("panel_size_mm", "mm_per_px", "panel_origin_px")
-    wrong = ("panel_origin_px",) if corners is not None else ("margin_mm",)
-    for key in needed:
-        if given.get(key) is None:
-            raise BadSettings(f"uvc-camera: {key} is missing; measure it, there is no usual value")
-    for key in wrong:
-        if given.get(key) is not None:
-            raise BadSettings(f"uvc-camera: {key} has no meaning with or without panel_corners_px as given")
-    size_mm = read.pair("panel_size_mm", (0, 0), 50, 600)
-    mm_per_px = read.number("mm_per_px", 0.75, 0.05, 5)
-    if corners is not None:
-        return Geometry(
-            size_mm, mm_per_px, _corners(corners), read.number("margin_mm", 60, 0, 300) / mm_per_px
-        )
-    row, column = read.pair("panel_origin_px", (0, 0), -0.5, 20_000)
-    height, width = (size / mm_per_px for size in size_mm)
-    around = ((row, column), (row, column + width), (row + height, column + width), (row + height, column))
-    return Geometry(size_mm, mm_per_px, around, None)
-
-
-def _corners(given: Any) -> tuple[tuple[float, float], ...]:
-    if not isinstance(given, list | tuple) or len(given) != 4:  # pyright: ignore[reportUnknownArgumentType]
-        raise BadSettings(
-            f"uvc-camera: panel_corners_px={given!r} given; allowed are four (row, column) pairs"
-        )
-    corners = tuple(
-        Settings("uvc-camera", {"panel_corners_px": part}).pair("panel_corners_px", (0, 0), -0.5, 20_000)
-        for part in given
-    )
-    sides = np.roll(_xy(corners), -1, axis=0) - _xy(corners)
-    after = np.roll(sides, -1, axis=0)
-    turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]  # positive: clockwise, as rows go down
-    if not (turns > 0).all():
-        raise BadSettings(
-            f"uvc-camera: panel_corners_px={given!r} do not go round clockwise; give them clockwise from the "
-            "panel's top left as seen from the tube, and turn off the camera's mirroring"
-        )
-    return corners
 
 
 # --- settings and source --------------------------------------------------------------------------------
@@ -176,17 +97,22 @@ class Plan:
     open_timeout_s: float
 
     @property
+    def is_device(self) -> bool:
+        """At this machine, by number or by a name like /dev/v4l/by-id/…, which survives replugging."""
+        return isinstance(self.source, int) or self.source.startswith("/dev/")
+
+    @property
     def is_file(self) -> bool:
         """A recording, which has no pace of its own."""
-        return isinstance(self.source, str) and "://" not in self.source
+        return not self.is_device and "://" not in str(self.source)
 
 
 def plan_from(given: Mapping[str, Any]) -> Plan:
     """Read the settings of a room file. Raises `BadSettings`."""
     read, source = Settings("uvc-camera", given), given.get("source")
     read.only(*_KEYS)
-    if isinstance(source, str) and (text := source.removeprefix("/dev/video")).isdecimal():
-        source = int(text)
+    if isinstance(source, str) and source.isdecimal():
+        source = int(source)
     if isinstance(source, bool) or not isinstance(source, int | str) or source in {"", -1}:
         raise BadSettings(
             f"uvc-camera: source={source!r} given; allowed is a camera's number, a file or an URL"
@@ -217,10 +143,9 @@ class _Source:
             )
         self._refuse_other_size()
         is_mjpeg = int(self._capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
-        by_ffmpeg = (
-            is_mjpeg and not isinstance(plan.source, int) and self._capture.getBackendName() == "FFMPEG"
-        )
+        by_ffmpeg = is_mjpeg and not plan.is_device
         self.undecoded = undecoded and by_ffmpeg and self._capture.set(cv2.CAP_PROP_FORMAT, -1)
+        self.undecodable = False
         told = self._capture.get(cv2.CAP_PROP_FPS)
         self.period_s = 1 / (plan.frames_per_s or (told if 1 <= told <= 120 else _FILE_FRAMES_PER_S))
 
@@ -228,10 +153,11 @@ class _Source:
         plan = self._plan
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # both write over a terminal's
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # screen; AV_LOG_QUIET, read at the first use
-        if isinstance(plan.source, str):
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS]
+        if not plan.is_device:
+            open_ms = min(_OPEN_TIMEOUT_MS, round(1000 * plan.open_timeout_s))
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, open_ms]
             limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
-            return cv2.VideoCapture(plan.source, cv2.CAP_FFMPEG, limits)
+            return cv2.VideoCapture(str(plan.source), cv2.CAP_FFMPEG, limits)
         backend = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW}.get(sys.platform, cv2.CAP_ANY)
         capture = cv2.VideoCapture(plan.source, backend)
         wanted = {
@@ -262,15 +188,20 @@ class _Source:
 
     def retrieve(self) -> tuple[int, Pixels]:
         """Fingerprint and picture of the frame grabbed last."""
-        good, frame = self._capture.retrieve()
-        if not good:
-            raise self.lost("a frame could not be read")
-        data: npt.NDArray[Any] = np.ascontiguousarray(frame)
-        digest = zlib.crc32(data.data)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if self.undecoded else data
+        try:
+            good, frame = self._capture.retrieve()
+            data: npt.NDArray[Any] = np.ascontiguousarray(frame)
+            if not good or not data.size:
+                raise self.lost("a picture could not be read")
+            if self.undecoded and _JPEG_END not in data.ravel()[-_JPEG_TAIL:].tobytes():
+                raise self.lost("a picture was cut short")
+            picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if self.undecoded else data
+        except cv2.error as error:
+            raise self.lost(f"a picture could not be read ({error})") from error
         if picture is None or picture.ndim != 3 or picture.dtype != np.uint8:
-            raise self.lost("a frame is no colour picture")
-        return digest, np.asarray(picture, np.uint8)
+            self.undecodable = self.undecoded
+            raise self.lost("a picture is no colour picture")
+        return zlib.crc32(data.data), np.asarray(picture, np.uint8)
 
     def lost(self, why: str) -> CommunicationLost:
         return CommunicationLost(f"{self._what}: {why}; check its cable and power, it is opened again")
@@ -339,17 +270,16 @@ class _Session:
                 frames += 1
                 queued = queued + 1 if grabbed_s - began_s < _QUEUED_S and not self._plan.is_file else 0
                 if queued > _QUEUED_LIMIT:
-                    raise source.lost("it sends without end")
+                    raise source.lost("pictures come without end, faster than they can be read")
                 if not queued and grabbed_s - self._asked_s < _ASKED_S:
                     self._look(source, grabbed_s, at)
         finally:
+            self._undecoded = self._undecoded and not source.undecodable  # or FFmpeg does it from now on
             source.close()
         return True
 
     def _look(self, source: _Source, grabbed_s: float, at: float) -> None:
-        undecoded, self._undecoded = self._undecoded, False  # where it fails, FFmpeg decodes from then on
         digest, picture = source.retrieve()
-        self._undecoded = undecoded
         if digest != self._digest:
             self._digest = digest
             self._plan.geometry.refuse_outside(*picture.shape[:2])

@@ -38,9 +38,10 @@ Between readouts nothing is set or asked but whether the connection stands (GetC
 libraries: the hardware header). A panel left alone for about 20 s falls asleep and hears no trigger: longer
 windows are refused. Temperature (XRpad only) is asked while no window is open.
 
-Silence: calls return 6, 56, 57, 134, 144 (or another code of `drivers.xisl`): the panel is closed and opened
-again until it answers. A frame that does not come within `frame_timeout_s` is lost. A call that never returns
-cannot be ended: the status grows stale, callers give up after their deadline, the station must be restarted.
+Silence: calls return 6, 56, 57, 134, 144 (or another code of `drivers.xisl`), the question whether the
+connection stands three times in a row: the panel is closed and opened again until it answers. A frame that
+does not come within `frame_timeout_s` is lost. A call that never returns cannot be ended: the status grows
+stale, callers give up after their deadline, and if it stays the station must be restarted.
 
 The library may write into its buffers until it says that it is closed, and sometimes after: they are never
 freed, and neither are the callbacks. They are a driver's for good and used again by its next connection.
@@ -52,9 +53,12 @@ Inferred
 - INFERRED: GetConnectionStatus and GetHwHeaderInfoEx ask the panel (not a cache) and do not disturb a window
 - INFERRED: a frame that is announced is whole; the library drops one with lost packets
 - INFERRED: the end-of-acquisition callback follows every Abort of a running acquisition
+- INFERRED: data type 2 of GetConfiguration is 16 bits a pixel in the destination buffers
 - INFERRED: values of GetTemperature are in 1/1000 °C, unused sensors are 0
 - INFERRED: `unique_id` of the detector's properties is its serial number; without it PROM-<id> of the header
-- INFERRED: rows come top down and columns left to right as seen from the tube; else set rotate_deg and mirror
+- INFERRED: rows come top down and columns left to right as seen from the tube; else set rotate and mirror
+- INFERRED: handles and DWORDs of a Linux library have either of the sizes that `drivers.xisl` allows for
+- INFERRED: binning mode 1 is none for header 14 with camera type 2 and above, 0 for older panels
 - MEMORY: asleep after about 20 s (a client's note; the vendor's text names no time)
 - MEMORY: gain modes 0 to 7; what they mean differs between models
 """
@@ -64,13 +68,13 @@ from typing import Any
 
 from drivers import xisl
 from drivers.panel import IntegratingPanel
-from drivers.panel_source import Timing
+from drivers.panel_source import Orientation, Timing
 from drivers.varex_source import Wanted, XislSource
-from station.devices import BadSettings, DetectorInfo, DetectorStatus, DeviceRefused, Room
-from station.frame import Frame
+from station.devices import BadSettings, DeviceRefused, Room
 from station.settings import Settings
 
 _AWAKE_MS = 20_000.0  # without a trigger, MEMORY
+_POLL_S = 0.2  # between two questions whether the connection stands
 _KEYS = (
     "library",
     "address",
@@ -81,31 +85,29 @@ _KEYS = (
     "gain",
     "lsb_per_ugy",
     "bits",
-    "rotate_deg",
+    "rotate",
     "mirror",
     "frame_timeout_s",
+    "connect_timeout_s",
+    "command_timeout_s",
+    "clearing_frames",
 )
 
 
-class VarexDetector:
+class VarexDetector(IntegratingPanel):
     """Satisfies `station.devices.Detector`."""
 
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
-        wanted = _wanted(settings)
-        timing = Timing(frame_s=wanted.frame_s, connect_s=30.0, command_s=2.0)
-        self._panel = IntegratingPanel("varex-xisl", XislSource(wanted), room.clock, timing)
-
-    def connect(self) -> None:
-        self._panel.connect()
-
-    def close(self) -> None:
-        self._panel.close()
-
-    def info(self) -> DetectorInfo:
-        return self._panel.info()
-
-    def status(self) -> DetectorStatus:
-        return self._panel.status()
+        read = Settings("varex-xisl", settings)
+        read.only(*_KEYS)
+        timing = Timing(
+            frame_s=read.number("frame_timeout_s", 5, 0.1, 60),
+            connect_s=read.number("connect_timeout_s", 30, 1, 120),
+            command_s=read.number("command_timeout_s", 2, 0.1, 10),
+            poll_s=_POLL_S,
+            clears=read.whole("clearing_frames", 1, 1, 10),
+        )
+        super().__init__("varex-xisl", XislSource(_wanted(read)), room.clock, timing)
 
     def arm(self, exposure_uid: str, window_ms: float) -> None:
         if window_ms > _AWAKE_MS:
@@ -114,34 +116,14 @@ class VarexDetector:
                 "without a trigger; lower prepare_timeout_s or arm_token_s in the room file's limits until "
                 "their sum and 1 s and the exposure time stay below that"
             )
-        self._panel.arm(exposure_uid, window_ms)
-
-    def read_out(self) -> None:
-        self._panel.read_out()
-
-    def fetch(self) -> Frame:
-        return self._panel.fetch()
-
-    def recover(self, exposure_uid: str) -> Frame:
-        return self._panel.recover(exposure_uid)
-
-    def discard(self, exposure_uid: str) -> None:
-        self._panel.discard(exposure_uid)
-
-    def abort(self) -> None:
-        self._panel.abort()
+        super().arm(exposure_uid, window_ms)
 
 
-def _wanted(given: Mapping[str, Any]) -> Wanted:
-    read = Settings("varex-xisl", given)
-    read.only(*_KEYS)
+def _wanted(read: Settings) -> Wanted:
     for key in ("spacing_mm", "gain", "lsb_per_ugy"):
-        if given.get(key) is None:
-            raise BadSettings(f"varex-xisl: {key} is missing; the library does not tell it")
+        if read.given.get(key) is None:
+            raise BadSettings(f"{read.what}: {key} is missing; the library does not tell it")
     how, address = _address(read.text("address", ""))
-    turn = read.whole("rotate_deg", 0, 0, 270)
-    if turn % 90:
-        raise BadSettings(f"varex-xisl: rotate_deg={turn} given; allowed are 0, 90, 180 and 270")
     return Wanted(
         library=read.text("library", xisl.DEFAULT_LIBRARY),
         how=how,
@@ -153,9 +135,7 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
         gain=read.whole("gain", 0, 0, 7),
         lsb_per_ugy=read.number("lsb_per_ugy", 0, 0.1, 1e6),
         bits=read.whole("bits", 16, 12, 16),
-        quarter_turns=turn // 90,
-        mirror=read.flag("mirror", False),
-        frame_s=read.number("frame_timeout_s", 5, 0.1, 30),
+        orientation=Orientation.read(read),
     )
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from drivers import xisl
-from drivers.panel_source import Arrived, Lost, PanelFacts
+from drivers.panel_source import Arrived, Lost, Orientation, PanelFacts
 from drivers.xisl import Library, Word
 from station.devices import CommunicationLost, DetectorInfo, DeviceError, NotConnected
 from station.frame import Pixels
 
 _BUFFERS = 2  # frames: one is copied while the next may come
 _END_S = 1.0  # from Abort to the end-of-acquisition callback
+_ASKED = 3  # times, before no answer is silence
 _TEMPERATURE_S = 5.0  # between two questions
 
 
@@ -33,9 +34,7 @@ class Wanted:
     gain: int
     lsb_per_ugy: float
     bits: int
-    quarter_turns: int
-    mirror: bool
-    frame_s: float
+    orientation: Orientation
 
 
 class XislSource:
@@ -45,6 +44,7 @@ class XislSource:
         self._wanted = wanted
         self._library: Library | None = None
         self._handle: int | None = None
+        self._enumerated = False
         self._callbacks: tuple[xisl.Callback, ...] = ()
         self._buffers: Pixels = np.empty((0, 0, 0), np.uint16)
         self._lock = threading.Lock()  # for the two below: the library's thread uses them too
@@ -86,13 +86,14 @@ class XislSource:
         self._give_buffers(library, handle, rows, columns)
         self._keeps_status = self._answers_status(library, handle)
         self._temperature_due_s = time.monotonic() if library.has("GetTemperature") else None
-        if wanted.quarter_turns % 2:
-            rows, columns = columns, rows
+        rows, columns = wanted.orientation.shape(rows, columns)
         spacing_mm = (wanted.spacing_mm, wanted.spacing_mm)
         info = DetectorInfo(
             identity.model, identity.serial, rows, columns, spacing_mm, wanted.bits, wanted.lsb_per_ugy
         )
-        return PanelFacts(info, identity.model, float(2**wanted.bits - 1), history=self._history())
+        return PanelFacts(
+            info, identity.model, float(2**wanted.bits - 1), history=wanted.orientation.history()
+        )
 
     def _find(self, library: Library) -> int:
         wanted, handle = self._wanted, Word()
@@ -101,6 +102,7 @@ class XislSource:
             library.call("GbIF_Init", handle.out, 0, 1, 0, 0, 1, 0, wanted.how, address)
             return handle.pointer
         count, position = Word(), Word()
+        self._enumerated = True
         library.call("EnumSensors", count.out, 1, 0)
         if count.number < wanted.sensor:
             raise NotConnected(
@@ -153,10 +155,6 @@ class XislSource:
             _pin(self._callbacks)
         return [ctypes.cast(callback, ctypes.c_void_p).value for callback in self._callbacks]
 
-    def _history(self) -> tuple[str, ...]:
-        turned = f"rotated by {90 * self._wanted.quarter_turns}°" if self._wanted.quarter_turns else ""
-        return tuple(step for step in (turned, "mirrored" if self._wanted.mirror else "") if step)
-
     def start(self, arrived: Arrived) -> None:
         library, handle = self._need()
         self.stop()
@@ -193,21 +191,32 @@ class XislSource:
 
     def poll(self) -> float | None:
         library, handle = self._need()
-        if self._keeps_status:
-            library.call("GetConnectionStatus", handle)
-        else:
-            xisl.header(library, handle)
+        self._ask_whether_it_is_there(library, handle)
         due_s = self._temperature_due_s
         if due_s is not None and not self._acquiring and time.monotonic() >= due_s:
             self._ask_temperature(library, handle)
         return self._temperature_c
+
+    def _ask_whether_it_is_there(self, library: Library, handle: int) -> None:
+        """Repeated before it counts as silence: giving up the line in a window would cost its frame."""
+        for left in reversed(range(_ASKED)):
+            try:
+                if self._keeps_status:
+                    library.call("GetConnectionStatus", handle)
+                else:
+                    xisl.header(library, handle)
+            except DeviceError:
+                if not left:
+                    raise
+            else:
+                return
 
     def _ask_temperature(self, library: Library, handle: int) -> None:
         values = (ctypes.c_uint * 16)()  # 8 in the header, and room
         try:
             library.call("GetTemperature", handle, values)
         except (CommunicationLost, NotConnected):
-            raise
+            self._temperature_due_s = time.monotonic() + _TEMPERATURE_S  # whether it is there, others ask
         except DeviceError:
             self._temperature_c, self._temperature_due_s = None, None  # not an XRpad: do not ask again
         else:
@@ -219,15 +228,16 @@ class XislSource:
         with self._lock:
             self._arrived, self._acquiring = None, False
         library, handle, self._handle = self._library, self._handle, None
+        enumerated, self._enumerated = self._enumerated, False
         if library is None:
             return
         if handle is not None:
             self._try(library, "Abort", handle)
             self._try(library, "SetCallbacksAndMessages", handle, None, 0, 0, None, None)
-            if self._wanted.how is None:  # enumeration opened every panel it found
-                self._try(library, "CloseAll")
-            else:
-                self._try(library, "Close", handle)
+        if enumerated:  # which opened every panel it found
+            self._try(library, "CloseAll")
+        elif handle is not None:
+            self._try(library, "Close", handle)
         if library.has("Global_Cleanup"):
             self._try(library, "Global_Cleanup")
 
@@ -257,8 +267,7 @@ class XislSource:
     def _copied(self, library: Library, handle: int) -> Pixels:
         acquired, buffered = Word(), Word()
         library.call("GetActFrame", handle, acquired.out, buffered.out)
-        pixels = np.rot90(self._buffers[(buffered.number - 1) % _BUFFERS], -self._wanted.quarter_turns)
-        return np.array(pixels[:, ::-1] if self._wanted.mirror else pixels, order="C")
+        return self._wanted.orientation.seen(self._buffers[(buffered.number - 1) % _BUFFERS])
 
     def _acquisition_ended(self, _: object) -> None:
         with self._lock:

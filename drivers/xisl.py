@@ -274,8 +274,8 @@ def error_of(function: str, code: int) -> DeviceError:
         return DeviceFault(
             str(code),
             name,
-            f"XISL panel: Acquisition_{function} failed",
+            f"varex-xisl: Acquisition_{function} failed",
             "switch the panel off and on, then connect; if it stays, call service",
         )
     kind, (text, action) = _BY_CODE[code]
-    return kind(f"XISL panel: {text} (Acquisition_{function}: {code} {name}); {action}")
+    return kind(f"varex-xisl: {text} (Acquisition_{function}: {code} {name}); {action}")

@@ -239,6 +239,7 @@ class SimulatedGenerator:
         """End preparation and radiation; a partial exposure is counted and reported."""
         self._world.cancel(self._timer)
         self._timer = None
+        self._world.rotor_stops()
         running, self._running = self._running, None
         if self._state is not GeneratorState.FAULT:
             self._state = GeneratorState.STANDBY

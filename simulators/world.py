@@ -118,6 +118,7 @@ class World:
         self._live: set[int] = set()
         self._last_timer = 0
         self._ticking = False
+        self.rotor_spins = False  # anybody in the room hears it
         self._beam: tuple[float, float] | None = None  # kV, mA
         self._heat_j = 0.0
         self._absorbers: list[Callable[[Radiation], None]] = []
@@ -236,7 +237,12 @@ class World:
 
     def rotor_starts(self) -> None:
         """Preparation begins; faults that wait for it start their time."""
+        self.rotor_spins = True
         self._strike(FaultName.DOOR_OPENS_IN_PREPARE, Moment.PREPARE)
+
+    def rotor_stops(self) -> None:
+        """Preparation and exposure are over."""
+        self.rotor_spins = False
 
     def on_radiation(self, absorb: Callable[[Radiation], None]) -> None:
         """Call `absorb` for every stretch of radiation."""

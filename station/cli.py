@@ -224,6 +224,39 @@ def calibrate(
 
 
 @app.command()
+def simulate(
+    name: Annotated[str, typer.Argument(help="room, or one device: r2cp, gige, modbus, camera, diamentor …")],
+    room: _Room = "room-example",
+    tcp: Annotated[str, typer.Option(help="HOST:PORT of one device.")] = "",
+    pty: Annotated[Path | None, typer.Option(help="Path of one device's serial line.")] = None,
+    phantom: Annotated[str | None, typer.Option(help="Simulated hand, e.g. t=1.6,w=8.2.")] = None,
+    pose: Annotated[str | None, typer.Option(help="Its pose, e.g. rotation=5.")] = None,
+    seed: _Seed = None,
+    fault: _Fault = None,
+    attendant: Annotated[
+        bool, typer.Option("--attendant", help="Somebody works the hand switch by the lamps.")
+    ] = False,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Not the room file's addresses.")] = False,
+    seconds: Annotated[float | None, typer.Option(help="End after so long, not with the input.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the room file that connects to it.")] = None,
+) -> None:
+    """Simulate a room on real wires; prints its room file, then obeys orders ('?' lists them)."""
+    from station import simulate as simulation
+    from station.config import load_room
+
+    with _usage_errors():
+        file = load_room(room)
+        wish = simulation.Wish(name, f"socket://{tcp}" if tcp else str(pty or ""), free_ports, attendant)
+        simulated = simulation.make(wish, file, _simulation(phantom, pose, None, None, seed, fault))
+        with simulation.running(simulated, follow_lamps=attendant):
+            text = simulation.room_file(file, simulated)
+            if write:
+                write.write_text(text, encoding="utf-8")
+            typer.echo(text)
+            simulation.serve(simulated, seconds, typer.echo)
+
+
+@app.command()
 def states(as_json: _Json = False) -> None:
     """Print the state machine as a Mermaid diagram, or its rows as JSON."""
     from station.states import TABLE, diagram
@@ -245,16 +278,17 @@ def hazards(as_json: _Json = False) -> None:
 
 
 @app.command()
-def drivers(as_json: _Json = False) -> None:
-    """List the installed device drivers."""
-    from station.registry import installed_drivers
+def drivers(
+    name: Annotated[str | None, typer.Argument(help="Only this one, with all it says of itself.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the installed device drivers, and how many of their facts no source proves."""
+    from station.registry import describe, find_driver, installed_drivers, listing
 
-    found = [{"name": name, "entry_point": point.value} for name, point in installed_drivers().items()]
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    for row in found:
-        typer.echo(f"{row['name']:<20} {row['entry_point']}")
+    with _usage_errors():
+        points = [find_driver(name)] if name else list(installed_drivers().values())
+    found = [describe(point) for point in points]
+    typer.echo(json.dumps([facts.json for facts in found]) if as_json else listing(found, whole=bool(name)))
 
 
 @app.command()

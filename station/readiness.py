@@ -153,6 +153,8 @@ def tube_is_cool(facts: Facts) -> Iterator[Finding]:
 
 def detector_answers(facts: Facts) -> Iterator[Finding]:
     status = facts.detector
+    if status and status.state is DetectorState.ARMING and facts.underway:
+        return  # a panel that is being cleared need not answer: only its frame makes it READY, by a deadline
     if status is None or status.state is DetectorState.UNKNOWN or _stale(facts, status.at):
         yield _blocks(
             "detector-silent",

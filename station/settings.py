@@ -56,6 +56,12 @@ class Settings:
             raise BadSettings(f"{self.what}: {key}={value!r} given; allowed is a text")
         return value
 
+    def needed(self, key: str) -> str:
+        """A non-empty text that must be there."""
+        if self.given.get(key) is None:
+            raise BadSettings(f"{self.what}: {key} is missing; give it")
+        return self.text(key, "")
+
     def pair(self, key: str, default: tuple[float, float], low: float, high: float) -> tuple[float, float]:
         """Two numbers within [low, high]."""
         value = self.given.get(key)

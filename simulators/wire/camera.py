@@ -76,7 +76,7 @@ class CameraFace:
     def send(self, request: http.server.BaseHTTPRequestHandler) -> None:
         """Send pictures until somebody has enough."""
         sent, jpeg = None, b""
-        while not self._stopped.wait(_PERIOD_S):
+        while not self._stopped.wait(_PERIOD_S if sent else _PERIOD_S / 10):
             view = self._camera.view()
             if view is None or self.silent:
                 continue

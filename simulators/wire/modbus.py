@@ -13,6 +13,7 @@ import os
 import threading
 import tty
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pymodbus.constants import ExcCodes
@@ -36,9 +37,18 @@ Server = ModbusTcpServer | ModbusSerialServer
 class ModbusFace:
     """One module on one wire; starts and stops as often as wanted, on the same wire."""
 
-    def __init__(self, room: Room, *, rtu: bool = False, device_id: int = 1, tcp_port: int = 0) -> None:
+    def __init__(
+        self,
+        room: Room,
+        *,
+        rtu: bool = False,
+        link: Path | None = None,
+        device_id: int = 1,
+        tcp_port: int = 0,
+    ) -> None:
+        """`link` is a name of one's choice for the serial port, and makes it RTU."""
         self._world = World.of(room)
-        self._rtu, self._device_id, self._tcp_port = rtu, device_id, tcp_port
+        self._rtu, self._link, self._device_id, self._tcp_port = rtu or bool(link), link, device_id, tcp_port
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
@@ -56,6 +66,8 @@ class ModbusFace:
             raise RuntimeError("the Modbus face runs already")
         if self._rtu and not self._ptys:
             self._ptys = [_raw_pty(), _raw_pty()]
+            if self._link:
+                self._link.symlink_to(os.ttyname(self._ptys[0][1]))
         ready, failed = threading.Event(), list[BaseException]()
 
         def run() -> None:
@@ -82,6 +94,8 @@ class ModbusFace:
     def unplug(self) -> None:
         """Stop and take the wire away: the driver's pty hangs up."""
         self.stop()
+        if self._link and self._ptys:
+            self._link.unlink(missing_ok=True)
         for pair in self._ptys:
             for number in pair:
                 os.close(number)
@@ -91,7 +105,7 @@ class ModbusFace:
         """Settings of the driver that connects to this; after the first start."""
         url = f"tcp://127.0.0.1:{self._tcp_port}"
         if self._rtu:
-            url = f"rtu://{os.ttyname(self._ptys[0][1])}?baud={_BAUD}"
+            url = f"rtu://{self._link or os.ttyname(self._ptys[0][1])}?baud={_BAUD}"
         return {"url": url, "device_id": self._device_id}
 
     async def _serve(self, ready: threading.Event) -> None:

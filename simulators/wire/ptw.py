@@ -35,7 +35,7 @@ class DiamentorFace:
         self.flags = {"CRC": "CRC0,0", "G": "GP", "TST": ""}
         self.fails: dict[str, str] = {}
         self.heard: list[str] = []
-        self._began_s = 0.0
+        self._began_s = self._world.now_s
         self._send: Callable[[bytes], None] = lambda _: None
         self._rest = b""
 

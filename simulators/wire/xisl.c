@@ -151,12 +151,10 @@ static void deliver(void)
     int bad = pixels == NULL || (source && source(pixels, rows_, columns_));
     pthread_mutex_lock(&lock);
     pause_ms(transfer_ms);
-    int stale = acquiring != epoch && !late_frames;
-    if (!bad && !drop_frames && ready && !stale)
-        memcpy(into, pixels, size);
-    else
-        bad = 1;
+    bad = bad || drop_frames || !ready || (acquiring != epoch && !late_frames);
     drop_frames -= drop_frames > 0;
+    if (!bad)
+        memcpy(into, pixels, size);
     free(pixels);
     if (bad)
         return;
@@ -364,14 +362,6 @@ void sim_xisl_script(const char *function, UINT code)
     leave(OK);
 }
 
-/* Every call that needs the panel returns that code until 0 is set: the cable is out. */
-void sim_xisl_lasting(UINT code)
-{
-    pthread_mutex_lock(&lock);
-    lasting = code;
-    leave(OK);
-}
-
 /* Calls of that function do not return until another name is set. */
 void sim_xisl_hang(const char *function)
 {
@@ -381,11 +371,12 @@ void sim_xisl_hang(const char *function)
     leave(OK);
 }
 
-/* How the panel behaves: frames that never come, frames nobody asked for, times in ms. */
+/* How the panel behaves: frames that never come, come uncalled or late; times in ms; out of reach. */
 void sim_xisl_behave(const char *what, UINT value)
 {
     pthread_mutex_lock(&lock);
-    if (!strcmp(what, "drop_frames")) drop_frames = value;
+    if (!strcmp(what, "unreachable")) lasting = value;
+    else if (!strcmp(what, "drop_frames")) drop_frames = value;
     else if (!strcmp(what, "extra_frames")) extra_frames = value;
     else if (!strcmp(what, "late_frames")) late_frames = value;
     else if (!strcmp(what, "transfer_ms")) transfer_ms = value;

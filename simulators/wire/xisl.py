@@ -15,7 +15,6 @@ come or come uncalled.
 import ctypes
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Mapping
 from ctypes import c_char_p, c_int, c_uint, c_ushort
@@ -25,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from simulators.detector import SimulatedDetector
-from simulators.world import World
-from station.devices import DetectorState, NotConnected, Room
+from station.devices import BadSettings, DetectorState, NotConnected, Room
 from station.frame import Pixels
 from station.settings import Settings
 
 SOURCE = Path(__file__).with_name("xisl.c")
 _READOUT = ctypes.CFUNCTYPE(c_int, ctypes.POINTER(c_ushort), c_uint, c_uint)
 _WINDOW_MS = 60_000.0  # the longest of the model; it is opened again when it ends
+_NAME_LENGTH = 15  # the vendor's arrays hold 16 with the final zero
 _MODEL_S = 5.0  # real time the model may take from one state to the next
 
 
@@ -67,6 +66,10 @@ class XislFace:
         self._columns = read.whole("columns", 512, 64, 4400)
         self._spacing_mm = read.number("spacing_mm", 0.2, 0.05, 0.25)
         self._serial = read.text("serial", "XRD-SIM")
+        if not self._serial.isascii() or len(self._serial) > _NAME_LENGTH:
+            raise BadSettings(
+                f"{read.what}: serial={self._serial!r} given; allowed are {_NAME_LENGTH} characters"
+            )
         self._transfer_ms = read.whole("transfer_ms", 0, 0, 10_000)
         self._idle_s = read.number("idle_s", 20, 0.01, 1000)
         panel = {
@@ -78,13 +81,10 @@ class XislFace:
             "arming_s": 0.001,
             "reading_s": 0.001,
         }
-        self._world = World.of(room)
         self.model = SimulatedDetector(panel, room)
         self._windows = 0
         self._readout = _READOUT(self._read_out)
         self._library: Any = None
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep_time, name="simulated xisl", daemon=True)
 
     def start(self, *options: str) -> None:
         """Build and load the library and let the model integrate. Raises `NotConnected`."""
@@ -99,13 +99,9 @@ class XislFace:
         self.behave("idle_ms", round(self._idle_s * 1000))
         self.model.connect()
         self._integrate()
-        self._thread.start()
 
     def stop(self) -> None:
         """Unplug the model: the library stays loaded and gives black frames."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
         if self._library is not None:
             self.hang("")
             self._library.sim_xisl_panel(self._rows, self._columns, self._serial.encode("ascii"), _READOUT())
@@ -131,14 +127,17 @@ class XislFace:
 
     def unplug(self, code: int = 6) -> None:
         """Every call that needs the panel returns that code; 0 plugs it in again."""
-        self._library.sim_xisl_lasting(c_uint(code))
+        self.behave("unreachable", code)
 
     def hang(self, function: str) -> None:
         """Calls of Acquisition_<function> do not return until another one hangs."""
         self._library.sim_xisl_hang(f"Acquisition_{function}".encode("ascii") if function else b"")
 
     def behave(self, what: str, value: int) -> None:
-        """Set drop_frames, extra_frames, transfer_ms, idle_ms, present, data_type or end_acquisition."""
+        """Set drop_frames, extra_frames, late_frames, transfer_ms, idle_ms, present, data_type.
+
+        `end_acquisition` ends one now, with that error code.
+        """
         self._library.sim_xisl_behave(what.encode("ascii"), value)
 
     def calls(self) -> list[str]:
@@ -148,11 +147,6 @@ class XislFace:
         return text.value.decode("ascii").split()
 
     # --- the model ---
-
-    def _keep_time(self) -> None:
-        """Nothing else lets time pass while nobody asks: windows must open and radiation must fall."""
-        while not self._stopping.wait(0.005):
-            self._world.sync()
 
     def _integrate(self) -> None:
         self._windows += 1

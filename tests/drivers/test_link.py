@@ -2,6 +2,8 @@
 
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -213,3 +215,26 @@ def test_nothing_is_left_behind_after_closing(rig):
     assert "link the echo" not in {t.name for t in threading.enumerate()}
     with pytest.raises(NotConnected):
         rig.ask(b"word")
+
+
+def test_a_device_that_babbles_without_an_end_does_not_fill_the_memory(rig):
+    def babble():
+        for _ in range(100):
+            rig.link._buffer += b"x" * 4096
+            rig.link._take()
+        return len(rig.link._buffer)
+
+    assert rig.link.run(babble, "babble") < 100_000
+    with suppress(CommunicationLost):  # the rest of the babble spoils one answer
+        rig.ask(b"word")
+    assert rig.ask(b"word") == b"WORD"
+
+
+def test_a_driver_that_stumbles_over_a_frame_does_not_lose_its_line(rig, caplog):
+    def stumble(frame):
+        raise ValueError(frame)
+
+    rig.link._dialogue = replace(rig.link._dialogue, heard=stumble)
+    rig.line._send(b"unasked\n")
+    wait_until(lambda: "the driver failed" in caplog.text)
+    assert rig.ask(b"word") == b"WORD"

@@ -99,7 +99,7 @@ def test_radiation_is_allowed_for_one_exposure_only_and_forbidden_right_after(re
 def test_the_second_stage_alone_does_not_expose_while_the_station_does_not_allow_it(ready, wait_until):
     ready.world.press(SwitchStage.EXPOSE)
     wait_until(lambda: ready.face.model.status().state is GeneratorState.READY)
-    wait_until(lambda: ready.generator._device.state is r2cp.State.EXPOSURE_REQUEST)
+    wait_until(lambda: ready.face._status().state is r2cp.State.EXPOSURE_REQUEST)
     assert ready.generator.status().state is GeneratorState.READY
     assert not ready.world.beam_is_on
     assert ready.face.model.status().exposures == 0
