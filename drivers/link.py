@@ -49,7 +49,7 @@ class Dialogue:
     split: Callable[[bytearray], bytes | None]  # takes the first whole frame off, and noise before it
     describe: Callable[[bytes], str]  # a frame in words; by any thread
     greet: Callable[[], None]  # first words on an open port, and after a lost answer
-    poll: Callable[[], object]
+    poll: Callable[[], float | None]  # gives the seconds until the next one, or None: `period_s`
     heard: Callable[[bytes], None]  # a frame that nobody waited for
     period_s: float = 0.1
 
@@ -190,6 +190,8 @@ class Link:
             The job was overtaken; the frame was not sent.
         CommunicationLost
             No answer by the deadline.
+        NotConnected
+            The conversation is being closed.
         """
         self.send(data)
         patience_s = within_s or self._settings.answer_within_s
@@ -200,6 +202,8 @@ class Link:
                 return result
             self._dialogue.heard(frame)
         self._greeted = False
+        if self._stop:
+            raise NotConnected(f"{self._settings.name} was closed; connect first")
         raise self._lost(f"no answer to {self._dialogue.describe(data)} within {patience_s:g} s")
 
     def send(self, data: bytes, *, even_aborted: bool = False) -> None:
@@ -209,6 +213,10 @@ class Link:
                 self._refuse_overtaken(self._job)
             self._write_urgent()
             self._write(data)
+
+    def poll_next(self) -> None:
+        """Poll as soon as no job waits: a job has changed what is to be watched."""
+        self._due_s = 0.0
 
     def listen(self, seconds: float) -> None:
         """Hand what comes to `heard` for that long."""
@@ -270,22 +278,30 @@ class Link:
             self._refuse_overtaken(job)
             job.future.set_result(result)
         except Exception as error:  # noqa: BLE001  the future carries it to whoever asked
-            job.future.set_exception(error)
+            job.future.set_exception(self._overtaken(job) or error)
         finally:
             self._job = None
 
     def _refuse_overtaken(self, job: _Job | None) -> None:
+        overtaken = self._overtaken(job)
+        if overtaken:
+            raise overtaken
+
+    def _overtaken(self, job: _Job | None) -> Aborted | None:
+        """Why the job is void: whatever else went wrong with it is of no interest then."""
         if job is not None and (job.given_up or job.epoch not in {None, self._epoch}):
-            raise Aborted(f"{self._settings.name}: '{job.what}' was overtaken; start anew")
+            return Aborted(f"{self._settings.name}: '{job.what}' was overtaken; start anew")
+        return None
 
     def _keep_up(self) -> None:
         """Poll; a line that is not well is tried again and again, slowly."""
         try:
             self._be_ready()
-            self._dialogue.poll()
-            self._due_s = time.monotonic() + self._dialogue.period_s
+            pause_s = self._dialogue.poll()
+            self._due_s = time.monotonic() + (self._dialogue.period_s if pause_s is None else pause_s)
         except DeviceError:
-            self._due_s = time.monotonic() + _RETRY_S
+            pause_s = _RETRY_S if self._port is None else self._dialogue.period_s
+            self._due_s = time.monotonic() + pause_s
 
     def _be_ready(self) -> None:
         if self._port is None:
@@ -298,6 +314,7 @@ class Link:
     def _reopen(self) -> None:
         self._shut("being opened")
         self._be_ready()
+        self.poll_next()
 
     # --- the port ------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class PtwDiamentor:
         url, patience_s = read.needed("url"), read.number("answer_within_s", 0.5, 0.1, 5.0)
         self._name = f"dose meter PTW DIAMENTOR at {url}"
         port = Whereabouts(self._name, url, patience_s, baud)
-        dialogue = Dialogue(split, describe, self._greet, self._unit, heard=lambda _: None, period_s=_POLL_S)
+        dialogue = Dialogue(split, describe, self._greet, self._poll, heard=lambda _: None, period_s=_POLL_S)
         self._link = Link(port, dialogue, room.clock)
         self._checked = False
         self._known_unit = ""
@@ -173,6 +173,9 @@ class PtwDiamentor:
             raise DeviceRefused(
                 f"{self._name} was told {command + digits} and keeps {kept}; correct the room file"
             )
+
+    def _poll(self) -> None:
+        self._unit()
 
     def _unit(self) -> float:
         """µGy·m² per unit of the device's readings."""

@@ -57,7 +57,8 @@ class SimulatedGenerator:
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
         read = Settings("sim-generator", settings)
         read.only(
-            "serial", "prepare_s", "ready_timeout_s", "kvp_range", "ma_range", "ms_range", "max_power_kw"
+            *("serial", "prepare_s", "ready_timeout_s", "hand_switch_wired"),
+            *("kvp_range", "ma_range", "ms_range", "max_power_kw"),
         )
         self._info = GeneratorInfo(
             "Simulated HF 10",
@@ -70,6 +71,7 @@ class SimulatedGenerator:
         self._ma_step = min(_MA_STEP, self._info.ma_range[0] / 100)
         self._prepare_s = read.number("prepare_s", 0.8, 0, 10)
         self._ready_timeout_s = read.number("ready_timeout_s", 30, 1, 600)
+        self._switch_wired = read.flag("hand_switch_wired", True)
         self._world = World.of(room)
         self._rng = self._world.rng("generator")
         self._connected = self._met = False
@@ -282,7 +284,7 @@ class SimulatedGenerator:
             )
             return
         needed = SwitchStage.EXPOSE if self._running else SwitchStage.PREPARE
-        if active and before >= needed > self._switch:
+        if active and self._switch_wired and before >= needed > self._switch:
             self._stop(EndOfExposure.RELEASED)
 
     def _report(self) -> None:

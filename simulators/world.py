@@ -212,6 +212,11 @@ class World:
         return self._beam is not None
 
     @property
+    def beam(self) -> tuple[float, float]:
+        """Tube voltage in kV and current in mA now; zeros without radiation."""
+        return self._beam or (0.0, 0.0)
+
+    @property
     def heat_percent(self) -> float:
         """Anode heat in % of its capacity."""
         return 100 * self._heat_j / _ANODE_CAPACITY_J

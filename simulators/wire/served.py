@@ -17,6 +17,8 @@ from simulators.wire.line import End, Face, Line, PtyEnd, TcpEnd
 from simulators.wire.modbus import ModbusFace
 from simulators.wire.ptw import DiamentorFace
 from simulators.wire.r2cp import R2cpFace
+from simulators.wire.spellman import SpellmanFace
+from simulators.wire.vj import VjFace
 from simulators.world import World
 from station.devices import BadSettings, Room
 
@@ -67,6 +69,22 @@ def r2cp(settings: Mapping[str, Any], room: Room) -> Served:
     return OnLine(R2cpFace(_only(settings, _GENERATOR_RANGES), room), settings)
 
 
+def ixs(settings: Mapping[str, Any], room: Room) -> Served:
+    """A VJ generator."""
+    return OnLine(VjFace(_only(settings, ("hand_switch_in_interlock",)), room), settings)
+
+
+def xrb(settings: Mapping[str, Any], room: Room) -> Served:
+    """A Spellman generator."""
+    serial = isinstance(end_of(str(settings.get("url", ""))), PtyEnd)
+    face = {"checksum": settings.get("checksum", serial)}
+    if "ma_range" in settings:
+        face["full_scale_ma"] = settings["ma_range"][1]
+    if "kvp_range" in settings:
+        face["max_kvp"] = settings["kvp_range"][1]
+    return OnLine(SpellmanFace(face, room), settings)
+
+
 def diamentor(settings: Mapping[str, Any], room: Room) -> Served:
     """A PTW dose meter."""
     return OnLine(DiamentorFace({}, room), settings)
@@ -100,6 +118,8 @@ class Maker:
 
 MAKERS = {
     "r2cp": Maker("generator", "sedecal-r2cp", r2cp, "url"),
+    "ixs": Maker("generator", "vj-ixs", ixs, "url"),
+    "xrb": Maker("generator", "spellman-xrb", xrb, "url"),
     "gige": Maker("detector", "genicam", gige, "address"),
     "modbus": Maker("io", "modbus-io", modbus, "url"),
     "camera": Maker("camera", "uvc-camera", camera, "source"),

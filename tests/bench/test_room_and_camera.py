@@ -15,8 +15,8 @@ from simulators.scene import EmptyScene
 from station.devices import Lamp, SwitchStage
 
 NOISE = 3.0  # a busy machine may be that much slower than a quiet one
-WINDOW_S, WINDOWS = 0.5, 3
-ROUNDS = 15
+WINDOW_S, WINDOWS = 0.4, 3
+ROUNDS = 9
 
 
 def cpu_percent(thread_name, doing=None):

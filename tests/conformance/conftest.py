@@ -4,11 +4,13 @@ Tests that need no simulator have a case named `hardware`, marked so. It takes t
 kind, on the real clock, and is left out without `--rig`. None of them lets radiation out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from generator_rigs import ROWS, GeneratorRig, RealRig, SimulatedRig
 
+from simulators.scene import EmptyScene
 from station.clock import RealClock
 from station.config import load_room
 from station.devices import Room
@@ -38,3 +40,17 @@ def real_device(request) -> Callable[[str], Any]:
         return make_device(entry.driver, entry.settings, Room(RealClock()))
 
     return make
+
+
+@pytest.fixture
+def new_generator_rig(request, tmp_path, monkeypatch) -> Iterator[GeneratorRig]:
+    """The generator of a row, or the real one; not connected."""
+    monkeypatch.setattr("simulators.world.scene_from", lambda _: EmptyScene())  # nobody looks at a picture
+    rows = {row.name: row for row in ROWS}
+    made = (
+        SimulatedRig(rows[request.param], tmp_path)
+        if request.param in rows
+        else RealRig(request.getfixturevalue("real_device")("generator"))
+    )
+    yield made
+    made.close()

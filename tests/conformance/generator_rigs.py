@@ -8,13 +8,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from drivers.sedecal_generator import SedecalGenerator
+from drivers.spellman_generator import SpellmanGenerator
+from drivers.vj_generator import VjGenerator
 from simulators.generator import SimulatedGenerator
 from simulators.wire.line import End, Face, Line, PtyEnd, TcpEnd
 from simulators.wire.r2cp import R2cpFace
+from simulators.wire.spellman import SpellmanFace
+from simulators.wire.vj import VjFace
 from simulators.world import World
 from station.clock import Clock, RealClock, VirtualClock
-from station.devices import Generator, GeneratorState, Room, SwitchStage, Technique
+from station.devices import EndOfExposure, Generator, GeneratorState, Room, SwitchStage, Technique
 
 
 class Fact(StrEnum):
@@ -22,6 +28,8 @@ class Fact(StrEnum):
 
     SIMULATED = "its radiation, hand switch and door belong to a world that a test can watch and work"
     LINE = "it is spoken to over a line that can be spoiled"
+    PREPARES = "preparation takes a while, in which a test can catch it"
+    DOOR_IS_A_FAULT = "it can tell an open door from a hand switch that is let go, and latches it"
     HAND_SWITCH_STARTS = "expose() only permits: radiation starts by the wired hand switch"
 
 
@@ -35,6 +43,7 @@ class Row:
     long: Technique  # long enough to be ended early
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: frozenset[Fact] = frozenset({Fact.SIMULATED})
+    timing_ms: float = 0.0  # by how much a computer that times the beam may be late in a test
     clock: Callable[[], Clock] = RealClock
     face: Callable[[Room], Face] | None = None
     end: Callable[[Path], End] | None = None
@@ -57,20 +66,73 @@ ROWS = (
         good=Technique(50, 100, 16),
         long=Technique(50, 10, 2000),
         settings={"prepare_s": 0.05},
+        facts=frozenset({Fact.SIMULATED, Fact.PREPARES, Fact.DOOR_IS_A_FAULT}),
         clock=VirtualClock,
+    ),
+    Row(
+        "vj-ixs over TCP, the hand switch in its interlock",
+        VjGenerator,
+        good=Technique(50, 0.5, 40),
+        long=Technique(50, 0.5, 5000),
+        settings={"answer_within_s": 0.2},
+        facts=WIRED,
+        face=lambda room: VjFace({}, room),
+        end=on_tcp,
+    ),
+    Row(
+        "vj-ixs over RS-232, without a hand switch",
+        VjGenerator,
+        good=Technique(50, 0.5, 40),
+        long=Technique(50, 0.5, 5000),
+        settings={"hand_switch_in_interlock": False, "answer_within_s": 0.2},
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: VjFace({"hand_switch_in_interlock": False}, room),
+        end=on_pty,
+    ),
+    Row(
+        "spellman-xrb over RS-232",
+        SpellmanGenerator,
+        good=Technique(50, 0.2, 150),
+        long=Technique(50, 0.2, 8000),
+        timing_ms=60,
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: SpellmanFace({}, room),
+        end=on_pty,
+    ),
+    Row(
+        "spellman-xrb over TCP",
+        SpellmanGenerator,
+        good=Technique(50, 0.2, 150),
+        long=Technique(50, 0.2, 8000),
+        timing_ms=60,
+        facts=WIRED | {Fact.DOOR_IS_A_FAULT},
+        face=lambda room: SpellmanFace({"checksum": False}, room),
+        end=on_tcp,
     ),
     Row(
         "sedecal-r2cp",
         SedecalGenerator,
         good=Technique(50, 100, 16),
-        long=Technique(50, 10, 1000),
-        settings={"answer_s": 0.3, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
+        long=Technique(50, 10, 2000),
+        settings={"answer_s": 0.2, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
         | {"max_power_kw": 10},
-        facts=WIRED | {Fact.HAND_SWITCH_STARTS},
+        facts=WIRED | {Fact.PREPARES, Fact.DOOR_IS_A_FAULT, Fact.HAND_SWITCH_STARTS},
         face=lambda room: R2cpFace({"prepare_s": 0.05}, room),
         end=on_tcp,
     ),
 )
+
+
+STEP_MAS = 0.001  # the finest that a device reports in
+DEVIATION = 0.03  # of what is delivered from what was read back
+
+
+def on(*facts: Fact) -> pytest.MarkDecorator:
+    """For the rigs that have these facts, and without `SIMULATED` or `LINE` also for real hardware."""
+    cases: list[Any] = [row.name for row in ROWS if row.facts.issuperset(facts)]
+    if not {Fact.SIMULATED, Fact.LINE} & set(facts):
+        cases.append(pytest.param("hardware", marks=pytest.mark.hardware))
+    return pytest.mark.parametrize("new_generator_rig", cases, indirect=True)
 
 
 class GeneratorRig:
@@ -78,7 +140,7 @@ class GeneratorRig:
 
     def __init__(self, generator: Generator, clock: Clock, good: Technique, long: Technique) -> None:
         self.generator, self.clock, self.good, self.long = generator, clock, good, long
-        self.name = "hardware"
+        self.name, self.timing_ms = "hardware", 0.0
 
     @property
     def state(self) -> GeneratorState:
@@ -118,7 +180,7 @@ class SimulatedRig(GeneratorRig):
             self.line.start()
             settings["url"] = self.line.url
         super().__init__(row.driver(settings, self.room), clock, row.good, row.long)
-        self.name = row.name
+        self.name, self.timing_ms = row.name, row.timing_ms
         self.mas, self.exposures = 0.0, 0  # what the world has seen
         self.world.on_radiation(self._absorb)
         self._beam_on, self.world.beam_on = self.world.beam_on, self._count
@@ -187,6 +249,23 @@ class SimulatedRig(GeneratorRig):
             super().close()
         if self.line:
             self.line.stop()
+
+
+def check_ended_early(rig: "SimulatedRig", state: GeneratorState, end: EndOfExposure) -> None:
+    """Check that nothing goes on, and that what was delivered is told, never too little."""
+    rig.pass_until(lambda: not rig.radiating)
+    rig.reach(GeneratorState.STANDBY)
+    began = state is GeneratorState.EXPOSING
+    rig.pass_until(lambda: rig.generator.status().exposures == began)
+    rig.pass_time(0.03)
+    assert rig.exposures == began
+    assert rig.state is GeneratorState.STANDBY
+    if began:
+        last = rig.generator.status().last
+        assert last.end is end
+        assert rig.mas * 0.99 - STEP_MAS <= last.mas < rig.long.mas * 0.9
+        assert last.mas == pytest.approx(last.ma * last.ms / 1000, rel=0.01, abs=STEP_MAS)
+        assert last.kvp == pytest.approx(rig.long.kvp, rel=DEVIATION)
 
 
 class Aside:

@@ -132,7 +132,7 @@ def test_a_frozen_camera_shows_nothing_that_can_be_judged_until_it_lives(rig):
     rig.pass_until(rig.camera.view)
     rig.freeze()
     rig.pass_until(lambda: unusable(rig))
-    frozen_until = rig.clock.now() + 0.7
+    frozen_until = rig.clock.now() + 0.3
     rig.pass_until(lambda: rig.clock.now() > frozen_until or not unusable(rig))
     assert unusable(rig)
     rig.thaw()

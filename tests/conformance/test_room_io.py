@@ -146,7 +146,7 @@ def test_contacts_that_do_not_answer_are_unknown_the_switch_is_released_and_thei
     rig.silence()
     rig.pass_until(lambda: unknown(rig.io.inputs()))
     stopped_at = rig.io.inputs().at
-    rig.pass_until(lambda: rig.clock.now() > stopped_at + 0.7)
+    rig.pass_until(lambda: rig.clock.now() > stopped_at + 0.5)
     assert unknown(rig.io.inputs())
     assert rig.io.inputs().at == stopped_at
 

@@ -208,6 +208,45 @@ def test_frames_of_both_directions_are_logged_with_their_time(rig):
     assert lines[-1].at >= lines[-2].at
 
 
+def test_a_poll_can_ask_for_the_next_one_and_a_job_for_one_at_once(rig):
+    polls = []
+
+    def poll():
+        polls.append(time.monotonic())
+        return 60.0  # never again by itself
+
+    rig.link._dialogue = replace(rig.link._dialogue, poll=poll, period_s=60.0)
+    rig.link.run(rig.link.poll_next, "look")
+    wait_until(lambda: len(polls) == 1)
+    rig.link.run(rig.link.poll_next, "look again")
+    wait_until(lambda: len(polls) == 2)
+
+
+def test_whatever_fails_in_an_overtaken_job_it_fails_as_aborted(rig):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def fails():
+        reached.set()
+        go_on.wait(2)
+        raise CommunicationLost("something else")
+
+    errors = []
+
+    def job():
+        try:
+            rig.link.run(fails, "load")
+        except (CommunicationLost, Aborted) as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    reached.wait(2)
+    rig.link.abort(b"stop\n")
+    go_on.set()
+    thread.join()
+    assert [type(error) for error in errors] == [Aborted]
+
+
 def test_nothing_is_left_behind_after_closing(rig):
     before = {t.name for t in threading.enumerate()}
     assert "link the echo" in before

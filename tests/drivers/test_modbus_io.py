@@ -1,14 +1,13 @@
 """The Modbus room contacts: what goes over the wire byte for byte, and what a bad line does to it."""
 
 import os
+import socket
 import threading
 import time
 import tty
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from drivers import modbus_io
 from drivers.modbus_contacts import plan_from
@@ -20,7 +19,6 @@ from station.clock import RealClock
 from station.devices import (
     CommunicationLost,
     DeviceError,
-    DeviceFault,
     Lamp,
     NotConnected,
     Room,
@@ -259,6 +257,30 @@ def test_a_port_that_is_pulled_out_and_plugged_in_again_is_opened_again(face, dr
     wait_until(lambda: io.inputs().switch is SwitchStage.PREPARE)
 
 
+def test_after_silence_over_tcp_a_new_connection_is_asked_so_that_nothing_late_is_left(driver):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        io = driver({"url": f"tcp://127.0.0.1:{server.getsockname()[1]}", "timeout_ms": 20})
+        with pytest.raises(CommunicationLost, match="no valid answer"):
+            io.connect()
+        server.settimeout(5)
+        for _ in range(3):
+            server.accept()[0].close()
+
+
+def test_a_module_that_lost_its_power_is_told_its_lamp_again(face, driver):
+    module, world = face()
+    io = driver(module.config())
+    io.connect()
+    io.show(Lamp.READY)
+    wait_until(lambda: module.coils[0])
+    module.stop()
+    wait_until(io.trouble)
+    module.coils = [False] * 8
+    module.start()
+    wait_until(lambda: module.coils[0])
+    assert world.lamps[-1][1] is Lamp.READY
+
+
 def test_nothing_at_the_address_is_said_at_once(driver, face, tmp_path):
     with pytest.raises(NotConnected, match="cable"):
         driver({"url": str(tmp_path / "ttyUSB0")}).connect()
@@ -324,65 +346,3 @@ def test_closing_puts_everything_out(face, driver):
     wait_until(lambda: module.coils[2])
     io.close()
     assert not any(module.coils)
-
-
-# --- random bytes ---------------------------------------------------------------------------------------
-
-
-class Fake:
-    """A port or socket that answers with prepared bytes and then nothing."""
-
-    timeout = 0.0
-
-    def __init__(self, data, cut):
-        self._parts = [part for part in (data[:cut], data[cut:]) if part]
-
-    @property
-    def in_waiting(self):
-        return 0
-
-    def read(self, size):
-        return self._parts.pop(0) if size and self._parts else b""
-
-    def recv(self, _):
-        if not self._parts:
-            raise TimeoutError
-        return self._parts.pop(0)
-
-    def settimeout(self, _):
-        """Answers at once."""
-
-    def write(self, data):
-        return len(data)
-
-    send = write
-
-    def close(self):
-        """Nothing to close."""
-
-
-frames = st.binary(max_size=40) | st.binary(max_size=12).map(lambda b: with_crc(b"\x01" + b))
-tcp_frames = st.binary(max_size=40) | st.binary(max_size=12).map(
-    lambda b: b"\x00\x01\x00\x00" + (len(b) + 1).to_bytes(2, "big") + b"\x01" + b
-)
-
-
-@given(frames, st.integers(0, 10), st.booleans())
-def test_random_bytes_on_the_serial_line_are_nonsense_or_an_answer(data, cut, write):
-    nonsense_or_an_answer("COM3", data, cut, write)
-
-
-@given(tcp_frames, st.integers(0, 10), st.booleans())
-def test_random_bytes_over_tcp_are_nonsense_or_an_answer(data, cut, write):
-    nonsense_or_an_answer("tcp://host", data, cut, write)
-
-
-def nonsense_or_an_answer(url, data, cut, write):
-    line = _Line(plan_from({"url": url}))
-    line._client.socket = Fake(data, cut)
-    line._trusted = True
-    with suppress(CommunicationLost, DeviceFault):
-        if write:
-            line.write({0: True, 1: False})
-        else:
-            assert len(line.inputs()) >= 8

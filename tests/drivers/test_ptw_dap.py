@@ -17,6 +17,7 @@ from station.clock import RealClock
 from station.devices import BadSettings, CommunicationLost, DeviceError, DeviceFault, DeviceRefused, Room
 
 DOCUMENTED = "M9999.99,8888.88,222,33,eeee.ee,ffff.ff,mmm,ss,34567"  # of the public driver's tests
+POLL = PtwDiamentor._poll
 SAID_AT_CONNECT = ["PTW", "SER", "CRC", "G", "TST", "U", "U"]
 
 
@@ -49,7 +50,7 @@ class Script:
 def on_line(tmp_path, monkeypatch):
     """Makes a connected meter, which does not poll, and the line of its device."""
     monkeypatch.setattr("drivers.ptw_dap._POLL_S", 60.0)
-    monkeypatch.setattr("drivers.link._RETRY_S", 60.0)
+    monkeypatch.setattr(PtwDiamentor, "_poll", lambda _: None)
     made = []
 
     def make(face, end=None, connect=True, **settings):
@@ -122,6 +123,14 @@ def test_a_unit_changed_at_the_device_is_noticed_by_the_next_reading(on_line):
     assert meter.read_ugym2() == pytest.approx(1234.0)
 
 
+def test_between_readings_the_line_is_watched_by_asking_for_the_unit(on_line, monkeypatch, wait_until):
+    monkeypatch.setattr("drivers.ptw_dap._POLL_S", 0.01)
+    monkeypatch.setattr(PtwDiamentor, "_poll", POLL)
+    script = Script()
+    on_line(script)
+    wait_until(lambda: script.heard[len(SAID_AT_CONNECT) :][:3] == ["U", "U", "U"])
+
+
 def test_a_unit_told_once_only_is_not_believed(on_line):
     script = Script(M="M0012.34,0000.00,000,07,0,0,0,0,34567")
     meter, _ = on_line(script)
@@ -137,7 +146,8 @@ def test_a_reading_counts_when_two_agree(on_line):
     assert meter.read_ugym2() == 3.12
 
 
-def test_readings_that_never_agree_are_no_reading(on_line):
+def test_readings_that_never_agree_are_no_reading(on_line, monkeypatch):
+    monkeypatch.setattr("drivers.ptw_dap._SETTLED_WITHIN_S", 0.1)
     script = Script(M=[f"M000{n % 2}.00,0000.00,000,07,0,0,0,0,34567" for n in range(100_000)])
     meter, _ = on_line(script)
     with pytest.raises(CommunicationLost, match="do not agree"):

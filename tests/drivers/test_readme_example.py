@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import yaml
 
-from station.registry import describe, inferred_facts, installed_drivers
+from station.registry import DRIVER_GROUP, describe, inferred_facts
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "drivers/README.md").read_text(encoding="utf-8")
@@ -65,14 +66,24 @@ def test_the_example_keeps_every_promise_of_a_dose_meter(tree):
     assert "skipped" not in done.stdout
 
 
-def test_the_suite_finds_out_an_example_that_does_not_keep_them(tree, tmp_path):
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ("_UGYM2_PER_DIGIT = 0.01", "_UGYM2_PER_DIGIT = 0.011"),
+        ('self._ask("Z", "Z")', 'self._ask("I", "I.*")'),
+    ],
+    ids=["wrong unit", "no reset"],
+)
+def test_the_suite_finds_out_an_example_that_does_not_keep_them(tree, tmp_path, good, bad):
     broken = tmp_path / "broken"
     shutil.copytree(tree, broken, symlinks=True)
     driver = broken / "drivers/acme_dap.py"
     text = driver.read_text(encoding="utf-8")
-    driver.write_text(text.replace("if telegram(text) == frame", "if frame"), encoding="utf-8")
-    done = run(broken, "pytest", "tests/conformance/test_dap.py", "-k", "acme and damaged", "-q", "-n0")
+    assert text.count(good) == 1
+    driver.write_text(text.replace(good, bad), encoding="utf-8")
+    done = run(broken, "pytest", "tests/conformance/test_dap.py", "-k", "acme and sums_up", "-q", "-n0")
     assert done.returncode == 1, done.stdout
+    assert "1 failed" in done.stdout
 
 
 def test_the_example_is_written_in_the_style_of_the_house(tree):
@@ -102,10 +113,11 @@ def test_the_entry_point_and_the_room_file_name_the_example():
 # --- the table ------------------------------------------------------------------------------------------
 
 
-def registered():
-    """The names of pyproject, so that the table is compared with this checkout."""
+def real_drivers():
+    """Of this checkout, whatever is installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return set(project["entry-points"]["dxr_station.drivers"])
+    points = sorted(project["entry-points"][DRIVER_GROUP].items())
+    return [describe(EntryPoint(*point, DRIVER_GROUP)) for point in points if not point[0].startswith("sim-")]
 
 
 def row_of(facts):
@@ -114,19 +126,13 @@ def row_of(facts):
 
 
 def test_the_table_is_what_the_drivers_say():
-    real = [point for name, point in installed_drivers().items() if not name.startswith("sim-")]
-    expected = [row_of(describe(point)) for point in real]
+    expected = [row_of(facts) for facts in real_drivers()]
     table = re.findall(r"^\| `[\w-]+` \|.*\|$", README, re.MULTILINE)
     assert table == expected, "\n".join(["the table should be:", *expected])
-    assert {re.match(r"\| `([\w-]+)`", row).group(1) for row in table} == {
-        name for name in registered() if not name.startswith("sim-")
-    }
 
 
 def test_every_driver_of_a_real_device_says_what_is_inferred():
-    for name, point in installed_drivers().items():
-        facts = describe(point)
+    for facts in real_drivers():
         assert not facts.trouble
-        if not name.startswith("sim-"):
-            assert "\nInferred\n--------\n- " in facts.conversation, name
-            assert re.fullmatch(r"[^:]+: .+ over .+\.", facts.summary), name
+        assert "\nInferred\n--------\n- " in facts.conversation, facts.name
+        assert re.fullmatch(r"[^:]+: .+ over .+\.", facts.summary), facts.name

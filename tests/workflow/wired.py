@@ -151,7 +151,11 @@ def make(folder: Path, detector: dict[str, Any], patch: Any) -> Wired:
             "calibration": FLATS | {"max_age_days": 7},
         }
     )
-    controller = assemble(file, {}, folder, real_time=True)
+    try:
+        controller = assemble(file, {}, folder, real_time=True)
+    except BaseException:
+        room.stop()
+        raise
     wired = Wired(Operator(controller, lambda _: None), room)
     room.world.on_radiation(lambda radiation: _count(wired, radiation.mas))
     before = room.world.beam_on
@@ -173,3 +177,31 @@ def stop(wired: Wired) -> None:
     wired.controller.parts.executor.shutdown()
     wired.controller.parts.journal.close()
     wired.room.stop()
+
+
+def findings(station: Wired) -> list[str]:
+    """What stands in the way, in words."""
+    return [finding.message for finding in station.controller.snapshot.view.readiness.blocking]
+
+
+def settle(station: Wired, step: State) -> None:
+    """Go on as people would who notice nothing, until the station rests."""
+    rest = {State.POSITIONING, State.REVIEW, State.EXPOSED_NO_IMAGE, State.FAULT}
+    station.step_until(lambda: False, 0.4)
+    if station.state in {State.PREPARING, State.READY} and step is not State.EXPOSING:
+        station.press(SwitchStage.EXPOSE)
+    station.step_until(lambda: station.state in rest, 5.0)
+
+
+def check_dose(station: Wired) -> None:
+    """What the world has seen is on disk and in the journal, at least in full."""
+    record = station.record()
+    assert station.exposures <= 1, "a second exposure"
+    assert len([e for e in station.journal() if (e.kind, e.name) == ("device", "expose")]) <= 1
+    if station.mas == 0:
+        return
+    assert record is not None, "a dose without a record"
+    (exposure,) = record.exposures
+    assert exposure.delivered is not None, "a dose without a record"
+    assert exposure.delivered.mas >= 0.97 * station.mas
+    assert "delivered" in [entry.name for entry in station.journal()]
