@@ -52,6 +52,7 @@ class Plan:
     device_id: int
     poll_s: float
     timeout_s: float
+    unknown_s: float  # contacts unread for longer are unknown
     buzzer_s: float
     wiring: Wiring
 
@@ -59,14 +60,17 @@ class Plan:
 def plan_from(given: Mapping[str, Any]) -> Plan:
     """Read the settings of a room file. Raises `BadSettings`."""
     read = Settings("modbus-io", given)
-    read.only("url", "device_id", "poll_ms", "timeout_ms", "buzzer_ms", "inputs", "outputs", "invert")
+    read.only(
+        "url", "device_id", "poll_ms", "timeout_ms", "unknown_ms", "buzzer_ms", "inputs", "outputs", "invert"
+    )
     url = read.text("url", "")
     return Plan(
         url,
         address_from(url),
         read.whole("device_id", 1, 1, 247),
         read.number("poll_ms", 20, 5, 150) / 1000,
-        read.number("timeout_ms", 100, 20, 150) / 1000,
+        read.number("timeout_ms", 100, 20, 1000) / 1000,
+        read.number("unknown_ms", 300, 100, 2000) / 1000,  # readiness gives up at the room's status_age_s
         read.number("buzzer_ms", 500, 0, 5000) / 1000,
         _wiring(given),
     )

@@ -20,7 +20,7 @@ driver goes on trying with growing pauses, and opens a port anew that is gone or
 
 Meaning: all contacts are wired fail-safe, closed is safe (a cut wire reads open). Inputs in `invert` are the
 other way round. Opening acts with the poll that sees it; closing needs two equal polls in a row, which also
-is the debounce. Contacts unread for 0.3 s are unknown, and the switch then counts as released. The second
+is the debounce. Contacts unread for `unknown_ms` are unknown, and the switch counts as released. The second
 stage closed without the first is impossible for a switch: it counts as released, and as a module that reports
 it is not believed, door and emergency stop are unknown meanwhile.
 
@@ -61,7 +61,6 @@ from station.devices import (
     SwitchStage,
 )
 
-_UNKNOWN_S = 0.3  # contacts unread for longer are unknown; readiness gives up at 0.5 s
 _OPEN_TIMEOUT_S = 1.0  # for a TCP connection
 _CONNECT_S = 4.0  # connect() gives up: name lookup and a port that blocks included
 _TRIES = 3  # of connect(), on a port that opens
@@ -239,7 +238,7 @@ class _Session:
 
     def inputs(self) -> RoomInputs:
         known, read_s = self._known
-        if self._stop.is_set() or time.monotonic() - read_s > _UNKNOWN_S:
+        if self._stop.is_set() or time.monotonic() - read_s > self._plan.unknown_s:
             return RoomInputs(SwitchStage.RELEASED, None, None, known.at)
         return known
 
@@ -287,7 +286,7 @@ class _Session:
         asked_at, asked_s = self._clock.now(), time.monotonic()
         self._next_poll_s = asked_s + self._plan.poll_s
         newest = contacts_from(line.inputs(), self._plan.wiring)
-        before = self._before if asked_s - self._known[1] < _UNKNOWN_S else None
+        before = self._before if asked_s - self._known[1] < self._plan.unknown_s else None
         self._known = (judge(newest, before, asked_at), asked_s)
         self._before = newest
         if before is not None and (self._written is not None or self.lamp_trouble):

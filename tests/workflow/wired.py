@@ -126,7 +126,7 @@ def make(folder: Path, detector: dict[str, Any], patch: Any) -> Wired:
     patch.setattr("simulators.world.scene_from", lambda _: EmptyScene())  # nobody looks at a picture
     wires = {
         "generator": {"driver": "sedecal-r2cp", "settings": GENERATOR},
-        "io": {"driver": "modbus-io", "settings": {}},
+        "io": {"driver": "modbus-io", "settings": {"timeout_ms": 500, "unknown_ms": 1000}},
         "dap": {"driver": "ptw-diamentor", "settings": {}},
     }
     if detector["driver"] != "sim-detector":
