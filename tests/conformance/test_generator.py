@@ -239,6 +239,7 @@ def test_letting_go_at_any_millisecond_is_one_exposure_and_never_too_little(rig)
     for number, ms in enumerate((0, 1, 5, 14, 41, 160), 1):
         before = rig.mas
         rig.expose()
+        rig.pass_until(lambda number=number: rig.radiating or rig.exposures == number)
         rig.pass_time(ms / 1000)
         rig.press(SwitchStage.RELEASED)
         rig.generator.release()
