@@ -27,6 +27,7 @@ BUFFER_STATUS = {
 }
 BUFFER_DONE = 3  # ArvStreamCallbackType: init, exit, start buffer, buffer done
 CONTINUOUS = 0  # ArvAcquisitionMode
+FIXED = 0  # ArvGvStreamSocketBuffer
 _STRING, _HANDLE, _NOTHING = c_char_p, c_void_p, None
 
 StreamCallback = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p)  # user data, kind, buffer

@@ -18,7 +18,9 @@ GVCP (UDP port 3956, register reads and writes, each answered; Aravis asks again
 
 GVSP (UDP to a port of ours): leader, data, trailer for each frame. A frame is taken only if Aravis calls it a
 success (every packet came) and size and pixel format are as set. Every window has a stream, so a port, of its
-own.
+own; only a clearing frame that is known to be lost is triggered again on the same one. With CAP_NET_RAW
+Aravis reads packets past the socket, which loses none under load; without it let net.core.rmem_max be 4 MB or
+more.
 
 Silence: a register that is not answered in about 3 s, or control lost, closes the camera; it is opened again
 by itself. An open window's frame is then lost.
@@ -46,19 +48,17 @@ from ctypes import byref
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from drivers import aravis
 from drivers.aravis import Aravis, AravisError
+from drivers.gvsp import GvspImage, GvspStream
 from drivers.panel import IntegratingPanel
-from drivers.panel_source import Arrived, Lost, Orientation, PanelFacts, Timing
+from drivers.panel_source import Arrived, Orientation, PanelFacts, Timing
 from station.devices import BadSettings, CommunicationLost, DetectorInfo, NotConnected, Room
 from station.settings import Settings
 
 _FORMATS = {"Mono16": (0x01100007, 16), "Mono14": (0x01100025, 14), "Mono12": (0x01100005, 12)}  # PFNC
 _PRIVILEGE_REGISTER = 0x0A00  # GigE Vision bootstrap: control channel privilege
 _IN_CONTROL = 0b11  # exclusive or control access
-_BUFFERS = 2
 _TEMPERATURE = b"DeviceTemperature"  # SFNC
 
 
@@ -145,21 +145,6 @@ class GenicamDetector(IntegratingPanel):
         super().__init__("genicam", _AravisSource(_Wanted.read(read)), room.clock, timing)
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """What a buffer must hold to be a frame."""
-
-    rows: int
-    columns: int
-    pixel_format: int
-    orientation: Orientation
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return 2 * self.rows * self.columns
-
-
 class _AravisSource:
     """Satisfies `drivers.panel_source.Source`."""
 
@@ -167,8 +152,8 @@ class _AravisSource:
         self._wanted = wanted
         self._loaded: Aravis | None = None
         self._camera: int | None = None
-        self._image: _Image | None = None
-        self._stream: _Stream | None = None
+        self._image: GvspImage | None = None
+        self._stream: GvspStream | None = None
         self._answers = True  # False: telling it anything more only costs time
         self._tells_temperature = False
         self._control_lost = threading.Event()
@@ -205,7 +190,7 @@ class _AravisSource:
             self._tells_temperature = bool(
                 library.arv_camera_is_feature_available(self._camera, _TEMPERATURE)
             )
-            self._stream = _Stream(library, self._camera, self._image, wanted)
+            self._stream = self._new_stream(self._camera, self._image)
             return self._facts(self._image)
 
     def _watch_control(self) -> None:
@@ -219,7 +204,7 @@ class _AravisSource:
         """Runs on Aravis's heartbeat thread."""
         self._control_lost.set()
 
-    def _set_up(self) -> _Image:
+    def _set_up(self) -> GvspImage:
         library, wanted, camera = self._library, self._wanted, self._camera
         code, _ = _FORMATS[wanted.pixel_format]
         width, height = ctypes.c_int(), ctypes.c_int()
@@ -241,7 +226,7 @@ class _AravisSource:
             library.arv_camera_gv_set_packet_delay(camera, wanted.packet_delay_ns)
         x, y = ctypes.c_int(), ctypes.c_int()
         library.arv_camera_get_region(camera, byref(x), byref(y), byref(width), byref(height))
-        image = _Image(rows, columns, code, wanted.orientation)
+        image = GvspImage(rows, columns, code, wanted.orientation)
         given = library.arv_camera_get_pixel_format(camera)
         size = library.arv_camera_get_payload(camera)
         if (height.value, width.value, given) != (rows, columns, code) or size < image.size:
@@ -251,7 +236,7 @@ class _AravisSource:
             )
         return image
 
-    def _facts(self, image: _Image) -> PanelFacts:
+    def _facts(self, image: GvspImage) -> PanelFacts:
         library, wanted = self._library, self._wanted
         maker = library.arv_camera_get_vendor_name(self._camera).decode(errors="replace")
         model = library.arv_camera_get_model_name(self._camera).decode(errors="replace")
@@ -271,18 +256,21 @@ class _AravisSource:
 
     def start(self, arrived: Arrived) -> None:
         with self._said("starting the acquisition"):
-            stream = self._fresh_stream()
-            stream.arrived = arrived
+            stream = self._stream
+            if stream is not None and stream.arrived is not None and stream.triggered == stream.finished:
+                stream.arrived = arrived  # its socket has grown meanwhile: see `drivers.gvsp`
+                return
+            if stream is None or stream.arrived is not None:
+                self.stop()
+            if self._stream is None:
+                raise CommunicationLost("genicam: the camera is closed; connect again")
+            self._stream.arrived = arrived
             self._library.arv_camera_start_acquisition(self._camera)
 
-    def _fresh_stream(self) -> "_Stream":
-        if self._stream is None or self._stream.arrived is not None:
-            self.stop()
-        if self._stream is None:
-            raise CommunicationLost("genicam: the camera has no stream; connect again")
-        return self._stream
-
     def trigger(self) -> None:
+        if self._stream is None:
+            raise CommunicationLost("genicam: the camera is closed; connect again")
+        self._stream.triggered += 1
         with self._said("triggering a readout"):
             self._library.arv_camera_software_trigger(self._camera)
 
@@ -293,7 +281,7 @@ class _AravisSource:
         with self._said("stopping the acquisition"):
             self._library.arv_camera_stop_acquisition(self._camera)
             self._drop_stream()
-            self._stream = _Stream(self._library, self._camera, self._image, self._wanted)
+            self._stream = self._new_stream(self._camera, self._image)
 
     def poll(self) -> float | None:
         if self._control_lost.is_set() or self._camera is None:
@@ -332,65 +320,11 @@ class _AravisSource:
                 f"genicam: {doing} failed: {error}; check the panel's power and cable"
             ) from error
 
+    def _new_stream(self, camera: int, image: GvspImage) -> GvspStream:
+        wanted = self._wanted
+        return GvspStream(self._library, camera, image, wanted.packet_timeout_ms, wanted.frame_retention_ms)
+
     def _drop_stream(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
-
-
-class _Stream:
-    """One GVSP stream with its buffers; its callback runs on a thread of Aravis."""
-
-    def __init__(self, library: Aravis, camera: int, image: _Image, wanted: _Wanted) -> None:
-        self._library, self._image = library, image
-        self.arrived: Arrived | None = None
-        self._callback = aravis.StreamCallback(self._happened)  # alive as long as the stream
-        self._handle = library.arv_camera_create_stream(camera, self._callback, None)
-        for name, value in (
-            ("packet-timeout", 1000 * wanted.packet_timeout_ms),  # µs
-            ("frame-retention", 1000 * wanted.frame_retention_ms),
-        ):
-            library.set_property(self._handle, name, value)
-        for _ in range(_BUFFERS):
-            library.arv_stream_push_buffer(self._handle, library.arv_buffer_new_allocate(image.size))
-
-    def close(self) -> None:
-        """Ends Aravis's thread; no callback comes afterwards."""
-        self.arrived = None
-        self._library.unref(self._handle)
-
-    def _happened(self, _data: int | None, kind: int, _buffer: int | None) -> None:
-        arrived = self.arrived
-        if kind != aravis.BUFFER_DONE or arrived is None:
-            return
-        try:
-            arrived(self._taken())
-        except Exception as error:  # noqa: BLE001  Aravis's thread: nothing may be raised into C
-            arrived(Lost(f"the frame could not be copied: {error!r}"))
-
-    def _taken(self) -> Any:
-        buffer = self._library.arv_stream_try_pop_buffer(self._handle)
-        if not buffer:
-            return Lost("the frame was gone before it could be copied")
-        try:
-            return self._copied(buffer)
-        finally:
-            self._library.arv_stream_push_buffer(self._handle, buffer)
-
-    def _copied(self, buffer: int) -> Any:
-        library, image = self._library, self._image
-        status = library.arv_buffer_get_status(buffer)
-        if status != aravis.SUCCESS:
-            return Lost(f"the frame came incomplete: {aravis.BUFFER_STATUS.get(status, status)}")
-        shape = (library.arv_buffer_get_image_height(buffer), library.arv_buffer_get_image_width(buffer))
-        size = ctypes.c_size_t()
-        address = library.arv_buffer_get_image_data(buffer, byref(size))
-        pixel_format = library.arv_buffer_get_image_pixel_format(buffer)
-        if (
-            shape != (image.rows, image.columns)
-            or pixel_format != image.pixel_format
-            or size.value < image.size
-        ):
-            return Lost(f"a frame of {shape[0]} x {shape[1]} in format {pixel_format:#x} came, not as set")
-        memory = ctypes.cast(address, ctypes.POINTER(ctypes.c_uint16))
-        return image.orientation.seen(np.ctypeslib.as_array(memory, shape))

@@ -22,10 +22,9 @@ Mono8 is accepted and widened to 16 bit; 8 bit are too few for bone density.
 Silence: harvesters throws incomplete buffers away, so a lost frame shows as one that never comes. An error of
 producer or node closes the device; it is opened again by itself.
 
-Known trouble, found by trying (genicam 1.6, harvesters 1.4.3): the `genicam` package keeps Python's global
-lock while it waits inside a producer. Waiting for frames is therefore done in steps of 1 ms. A producer that
-blocks in a register access blocks every thread of the station, and with them an abort, until its own timeout.
-Prefer the driver `genicam` where the panel speaks GigE Vision.
+The `genicam` package keeps Python's global lock while it waits inside a producer (found by trying: genicam
+1.6, harvesters 1.4.3), and every thread of the process with it. So harvesters and the producer run in a
+process of their own (`drivers.apart`); one that does not come back is ended and started anew.
 
 Sources: GenICam SFNC and GenTL standard names; harvesters (Apache-2.0); the producer in the genicam wheel.
 
@@ -38,6 +37,7 @@ Inferred
 - MEMORY: the node DeviceTemperature, where there is one, is the panel's temperature in °C
 """
 
+import logging
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -46,6 +46,7 @@ from typing import Any
 
 import numpy as np
 
+from drivers.apart import Apart
 from drivers.panel import IntegratingPanel
 from drivers.panel_source import Arrived, Lost, Orientation, PanelFacts, Timing
 from station.devices import BadSettings, CommunicationLost, DetectorInfo, DeviceError, NotConnected, Room
@@ -55,8 +56,8 @@ from station.settings import Settings
 _FORMATS = {"Mono16": 16, "Mono14": 14, "Mono12": 12, "Mono10": 10, "Mono8": 8}  # bits
 _TRIGGERS = ("software", "free-run")
 _BUFFERS = 3
-_WAIT_MS = 1  # in the producer, with Python's global lock held
-_PAUSE_S = 0.002  # between two such waits
+_WAIT_MS = 5  # in the producer, with Python's global lock held: nodes are read in between
+_PAUSE_S = 0.001  # between two such waits
 _FREE_RUN = "free-running: the next whole frame, not bound to the exposure"
 _KEYS = (
     "producer",
@@ -129,11 +130,13 @@ class GentlDetector(IntegratingPanel):
             command_s=read.number("command_timeout_s", 2, 0.1, 10),
             clears=read.whole("clearing_frames", 1, 1, 10),
         )
-        super().__init__("gentl", _HarvestersSource(_Wanted.read(read)), room.clock, timing)
+        wanted = _Wanted.read(read)
+        source = Apart("gentl", HarvestersSource, wanted, timing.connect_s, timing.command_s)
+        super().__init__("gentl", source, room.clock, timing)
 
 
-class _HarvestersSource:
-    """Satisfies `drivers.panel_source.Source`."""
+class HarvestersSource:
+    """Satisfies `drivers.panel_source.Source`; works in a process of its own."""
 
     def __init__(self, wanted: _Wanted) -> None:
         self._wanted = wanted
@@ -147,6 +150,7 @@ class _HarvestersSource:
         with _said("opening the device", self._wanted):
             from harvesters.core import Harvester
 
+            logging.getLogger("harvesters.core").disabled = True  # its errors are raised as well
             self._harvester = Harvester()
             self._harvester.add_file(self._wanted.producer, check_existence=True, check_validity=True)
             self._harvester.update()
@@ -165,7 +169,7 @@ class _HarvestersSource:
         seen = ", ".join(info.id_ for info in there) or "none"
         raise NotConnected(
             f"gentl: device '{self._wanted.device or 'any'}' not found; the producer sees {seen}. "
-            "Check power and cable, that no other detector or another program uses the producer, and `device`"
+            "Check power and cable, that no other program uses the producer, and `device`"
         )
 
     def _set_up(self, nodes: Any) -> None:

@@ -65,7 +65,8 @@ class HeldFrames:
         self.say_if_lost(uid)
         if uid not in self._held:
             raise DeviceRefused(
-                f"{self._name}: no frame {uid} is held; held are {', '.join(self._held) or 'none'}"
+                f"{self._name}: no frame {uid} is held, or it is still being read; "
+                f"held are {', '.join(self._held) or 'none'}"
             )
         return self._held[uid]
 

@@ -68,7 +68,7 @@ _PROCEDURE_DATA = bytes((_PROCEDURE, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0
 _STANDBY_WITHIN_S = 5.0
 _REPORT_WITHIN_S = 1.0  # the post-exposure event after the end of an exposure
 _EARLY = 0.95  # of the time loaded: less was let go early
-_POLL_S = 0.025
+_POLL_S, _IDLE_POLL_S = 0.025, 0.1  # from preparation to the end of an exposure; else
 _STATES = {
     State.STANDBY: GeneratorState.STANDBY,
     State.PREPARATION: GeneratorState.PREPARING,
@@ -299,13 +299,13 @@ class SedecalGenerator:
             self.link.listen(0.02)
             self._ask_status()
 
-    def _poll(self) -> None:
+    def _poll(self) -> float | None:
         self._ask_status()
         if self._known.state is GeneratorState.FAULT and not self._faults():
             self._ask_messages()
         permitted, now_s = self._permitted, time.monotonic()
         if permitted is None:
-            return
+            return None if self._activated else _IDLE_POLL_S
         if self._known.state in {GeneratorState.READY, GeneratorState.EXPOSING}:
             self._permitted = replace(permitted, over_since_s=None)
         elif permitted.over_since_s is None:
@@ -313,6 +313,7 @@ class SedecalGenerator:
             self._forbid()
         elif now_s - permitted.over_since_s > _REPORT_WITHIN_S:
             self._count_in_full(permitted)
+        return None
 
     def _ask_status(self) -> None:
         self._take_status(self._talk.ask(r2cp.STATUS, Function.GET, b"", Status.decode))

@@ -46,7 +46,7 @@ _TRIGGER_HZ = (
 _WINDOW_MS = 60_000.0  # the model's longest
 _MODEL_S = 0.001  # arming and reading of the model: the wire's own times are what counts here
 _STEP_DEADLINE_S = 2.0
-_PACKET_SIZE = 8192  # loopback takes any
+_PACKET_SIZE = 1500  # Ethernet's; larger ones come in bursts that overflow a socket without CAP_NET_RAW
 
 
 class GigeFace:
@@ -137,20 +137,22 @@ class GigeFace:
         try:
             with self._lock:
                 self._send(buffer, form)
-        except Exception as error:  # noqa: BLE001  a thread's top: the frame stays as it was, `problem` says why
+        except Exception as error:  # noqa: BLE001  a thread's top: the frame is black, `problem` says why
             self.problem = repr(error)
 
     def _send(self, buffer: int, form: int) -> None:
         library = self._library
-        if library is None or form != _MONO16:
-            self.problem = f"pixel format {form:#x} asked; this camera sends Mono16 only"
-            return
-        shape = (library.arv_buffer_get_image_height(buffer), library.arv_buffer_get_image_width(buffer))
-        pixels = np.ascontiguousarray(self._read_out()[: shape[0], : shape[1]])
-        if pixels.shape != shape:
-            self.problem = f"a region of {shape} asked; the panel has {self._shape}"
+        if library is None:
             return
         address = library.arv_buffer_get_data(buffer, byref(ctypes.c_size_t()))
+        shape = (library.arv_buffer_get_image_height(buffer), library.arv_buffer_get_image_width(buffer))
+        if form != _MONO16 or any(asked > there for asked, there in zip(shape, self._shape, strict=True)):
+            self.problem = (
+                f"{shape} in format {form:#x} asked; this panel sends Mono16 of up to {self._shape}"
+            )
+            return
+        ctypes.memset(address, 0, 2 * shape[0] * shape[1])  # never an earlier frame again
+        pixels = np.ascontiguousarray(self._read_out()[: shape[0], : shape[1]])
         ctypes.memmove(address, pixels.ctypes.data, pixels.nbytes)
         self.newest, self.problem = pixels, ""
 

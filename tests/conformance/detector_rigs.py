@@ -1,5 +1,6 @@
 """The detectors there are, each with the simulator it is tested on: one row per driver."""
 
+import atexit
 import fcntl
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from drivers.gentl_detector import GentlDetector
 from drivers.varex_detector import VarexDetector
 from simulators.detector import SimulatedDetector
 from simulators.wire.gige import GigeFace
-from simulators.wire.xisl import XislFace
+from simulators.wire.xisl import XislFace, build
 from simulators.world import World
 from station.devices import Detector, DetectorState, NotConnected, Room
 from station.frame import Frame
@@ -114,10 +116,19 @@ def only_gige_camera_here(deadline_s: float = 120) -> Callable[[], None]:
 def varex(room: Room, folder: Path) -> Made:
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed: the stand-in for the XISL library cannot be built")
+    shutil.copy(built(), folder)  # each copy is another panel
     face = XislFace({"folder": str(folder), **SMALL}, room)
     face.start()
     detector = VarexDetector(face.config(), room)
     return Made(detector, face.stop, silence=face.unplug, mend=lambda: face.unplug(0))
+
+
+@cache
+def built() -> Path:
+    """The stand-in for the XISL library, compiled once."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build(folder)
 
 
 ROWS = (

@@ -200,15 +200,6 @@ def test_a_camera_that_lost_its_controller_is_taken_again_but_its_open_window_is
     bench.expose("2")
 
 
-def test_a_camera_that_another_program_controls_is_refused(bench):
-    bench = bench()
-    bench.detector.connect()
-    other = GenicamDetector(bench.face.config(), bench.room)
-    with pytest.raises(NotConnected, match="another program"):
-        other.connect()
-    bench.expose("1")
-
-
 def test_a_region_the_camera_does_not_have_is_refused(bench):
     bench = bench(rows=4000)
     with pytest.raises(NotConnected, match="sensor has 400 x 320"):

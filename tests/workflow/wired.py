@@ -151,7 +151,11 @@ def make(folder: Path, detector: dict[str, Any], patch: Any) -> Wired:
             "calibration": FLATS | {"max_age_days": 7},
         }
     )
-    controller = assemble(file, {}, folder, real_time=True)
+    try:
+        controller = assemble(file, {}, folder, real_time=True)
+    except BaseException:
+        room.stop()
+        raise
     wired = Wired(Operator(controller, lambda _: None), room)
     room.world.on_radiation(lambda radiation: _count(wired, radiation.mas))
     before = room.world.beam_on
