@@ -5,10 +5,13 @@
 """
 
 import threading
+import tomllib
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
-from generator_rigs import DEVIATION, STEP_MAS, Aside, Fact, check_ended_early, on
+from generator_rigs import DEVIATION, ROWS, STEP_MAS, Aside, Fact, check_ended_early, on
 
 from station.devices import (
     Aborted,
@@ -19,7 +22,9 @@ from station.devices import (
     NotConnected,
     SwitchStage,
 )
+from station.registry import DRIVER_GROUP
 
+ROOT = Path(__file__).parents[2]
 SIMULATED, HAND_SWITCH_STARTS = Fact.SIMULATED, Fact.HAND_SWITCH_STARTS
 STANDBY, PREPARING, READY = GeneratorState.STANDBY, GeneratorState.PREPARING, GeneratorState.READY
 EXPOSING, FAULT = GeneratorState.EXPOSING, GeneratorState.FAULT
@@ -29,6 +34,12 @@ EXPOSING, FAULT = GeneratorState.EXPOSING, GeneratorState.FAULT
 def rig(new_generator_rig):
     new_generator_rig.connect()
     return new_generator_rig
+
+
+def test_every_generator_that_is_registered_has_a_rig():
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][DRIVER_GROUP]
+    drivers = [EntryPoint(name, value, DRIVER_GROUP).load() for name, value in group.items()]
+    assert {driver for driver in drivers if hasattr(driver, "expose")} == {row.driver for row in ROWS}
 
 
 # --- connection -----------------------------------------------------------------------------------------
