@@ -103,6 +103,7 @@ def out_of_range(rig):
         yield replace(good, kvp=info.kvp_range[1], ma=info.ma_range[1])
 
 
+@pytest.mark.hazard("wrong-exposure")
 @on()
 def test_refuses_a_technique_out_of_range_and_says_what_is_allowed(rig):
     for technique in out_of_range(rig):
@@ -158,6 +159,7 @@ def test_prepare_is_refused_without_a_technique(rig):
 # --- radiation ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hazard("unintended-exposure")
 @on(SIMULATED)
 def test_nothing_radiates_before_an_expose(new_generator_rig):
     def still_dark(rig):
@@ -204,6 +206,7 @@ def test_one_expose_is_one_exposure_reported_once_as_it_was(rig):
     assert (rig.generator.status().exposures, rig.exposures) == (1, 1)
 
 
+@pytest.mark.hazard("double-exposure")
 @on(SIMULATED)
 def test_every_exposure_needs_its_own_preparation(rig):
     for number in (1, 2):
@@ -295,6 +298,7 @@ def test_close_ends_radiation(rig):
 # --- faults ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hazard("bystander-exposed")
 @on(SIMULATED, Fact.DOOR_IS_A_FAULT)
 @pytest.mark.parametrize("state", [READY, EXPOSING], ids=str)
 def test_an_opened_door_is_a_fault_until_acknowledged(rig, state):
