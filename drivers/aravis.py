@@ -6,7 +6,6 @@ makes one gives it back with `unref`.
 """
 
 import ctypes
-import ctypes.util
 from collections.abc import Callable
 from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 from typing import Any
@@ -28,6 +27,7 @@ BUFFER_STATUS = {
 BUFFER_DONE = 3  # ArvStreamCallbackType: init, exit, start buffer, buffer done
 CONTINUOUS = 0  # ArvAcquisitionMode
 FIXED = 0  # ArvGvStreamSocketBuffer
+_FILE = "libaravis-0.8.so.0"  # found by the loader; `find_library` would start a process at every connection
 _STRING, _HANDLE, _NOTHING = c_char_p, c_void_p, None
 
 StreamCallback = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p)  # user data, kind, buffer
@@ -98,7 +98,7 @@ class Aravis:
     """The loaded library. `aravis.arv_camera_new(name)`: every declared call is a method."""
 
     def __init__(self, library: str) -> None:
-        path = library or ctypes.util.find_library("aravis-0.8") or "libaravis-0.8.so.0"
+        path = library or _FILE
         try:
             self._library = ctypes.CDLL(path)
             self._calls = {name: self._sure(name, *how) for name, how in _SURE.items()}

@@ -42,6 +42,7 @@ Inferred
 
 import ctypes
 import threading
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from ctypes import byref
@@ -60,6 +61,8 @@ _FORMATS = {"Mono16": (0x01100007, 16), "Mono14": (0x01100025, 14), "Mono12": (0
 _PRIVILEGE_REGISTER = 0x0A00  # GigE Vision bootstrap: control channel privilege
 _IN_CONTROL = 0b11  # exclusive or control access
 _TEMPERATURE = b"DeviceTemperature"  # SFNC
+_OTHER_GONE_S = 4.0  # a program that ended without a word keeps control for the heartbeat's 3 s
+_ASK_AGAIN_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +170,12 @@ class _AravisSource:
         return self._loaded
 
     def open(self) -> PanelFacts:
-        self.close()
-        library, wanted = self._library, self._wanted
-        try:
-            self._camera = library.arv_camera_new(wanted.address.encode() or None)
-        except AravisError as error:
-            where = f"at {wanted.address}" if wanted.address else "on any interface"
-            raise NotConnected(
-                f"genicam: no camera {where} that can be controlled ({error}); check power, cable and "
-                "address, and that no other program controls it"
-            ) from error
-        if not self._camera or not library.arv_camera_is_gv_device(self._camera):
-            raise NotConnected("genicam: no GigE Vision camera found; check power, cable and address")
-        if not library.arv_gv_device_is_controller(library.arv_camera_get_device(self._camera)):
-            raise NotConnected(
-                "genicam: another program controls the camera; end it, or wait 3 s after its end"
-            )
+        library = self._library
+        until_s = time.monotonic() + _OTHER_GONE_S
+        while not self._take_control() and time.monotonic() < until_s:
+            time.sleep(_ASK_AGAIN_S)
+        if not self._camera:
+            raise NotConnected("genicam: another program controls the camera; end it and connect again")
         self._answers = True
         with self._said("setting the camera up"):
             self._watch_control()
@@ -192,6 +185,25 @@ class _AravisSource:
             )
             self._stream = self._new_stream(self._camera, self._image)
             return self._facts(self._image)
+
+    def _take_control(self) -> bool:
+        """False if another program has it, perhaps one that has just ended. Raises `NotConnected`."""
+        self.close()
+        library, address = self._library, self._wanted.address
+        try:
+            self._camera = library.arv_camera_new(address.encode() or None)
+        except AravisError as error:
+            where = f"at {address}" if address else "on any interface"
+            raise NotConnected(
+                f"genicam: no camera {where} that can be controlled ({error}); check power, cable and "
+                "address, and that no other program controls it"
+            ) from error
+        if not self._camera or not library.arv_camera_is_gv_device(self._camera):
+            raise NotConnected("genicam: no GigE Vision camera found; check power, cable and address")
+        if library.arv_gv_device_is_controller(library.arv_camera_get_device(self._camera)):
+            return True
+        self.close()
+        return False
 
     def _watch_control(self) -> None:
         library = self._library

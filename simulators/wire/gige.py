@@ -46,6 +46,7 @@ _TRIGGER_HZ = (
 _WINDOW_MS = 60_000.0  # the model's longest
 _MODEL_S = 0.001  # arming and reading of the model: the wire's own times are what counts here
 _STEP_DEADLINE_S = 2.0
+_END_S = 10.0
 _PACKET_SIZE = 1500  # Ethernet's; larger ones come in bursts that overflow a socket without CAP_NET_RAW
 
 
@@ -114,7 +115,9 @@ class GigeFace:
         """End the camera and its thread; a client sees silence."""
         camera, self._camera = self._camera, None
         if self._library is not None:
-            self._library.unref(camera)
+            ending = threading.Thread(target=self._library.unref, args=(camera,), daemon=True)
+            ending.start()  # it waits for Aravis's thread, which may be stuck in C
+            ending.join(_END_S)
         self.model.close()
 
     def lose_packets(self, share: float) -> None:
