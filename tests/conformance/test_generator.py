@@ -5,10 +5,13 @@
 """
 
 import threading
+import tomllib
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
-from generator_rigs import DEVIATION, STEP_MAS, Aside, Fact, check_ended_early, on
+from generator_rigs import DEVIATION, ROWS, STEP_MAS, Aside, Fact, check_ended_early, on
 
 from station.devices import (
     Aborted,
@@ -19,7 +22,9 @@ from station.devices import (
     NotConnected,
     SwitchStage,
 )
+from station.registry import DRIVER_GROUP
 
+ROOT = Path(__file__).parents[2]
 SIMULATED, HAND_SWITCH_STARTS = Fact.SIMULATED, Fact.HAND_SWITCH_STARTS
 STANDBY, PREPARING, READY = GeneratorState.STANDBY, GeneratorState.PREPARING, GeneratorState.READY
 EXPOSING, FAULT = GeneratorState.EXPOSING, GeneratorState.FAULT
@@ -29,6 +34,12 @@ EXPOSING, FAULT = GeneratorState.EXPOSING, GeneratorState.FAULT
 def rig(new_generator_rig):
     new_generator_rig.connect()
     return new_generator_rig
+
+
+def test_every_generator_that_is_registered_has_a_rig():
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][DRIVER_GROUP]
+    drivers = [EntryPoint(name, value, DRIVER_GROUP).load() for name, value in group.items()]
+    assert {driver for driver in drivers if hasattr(driver, "expose")} == {row.driver for row in ROWS}
 
 
 # --- connection -----------------------------------------------------------------------------------------
@@ -92,6 +103,7 @@ def out_of_range(rig):
         yield replace(good, kvp=info.kvp_range[1], ma=info.ma_range[1])
 
 
+@pytest.mark.hazard("wrong-exposure")
 @on()
 def test_refuses_a_technique_out_of_range_and_says_what_is_allowed(rig):
     for technique in out_of_range(rig):
@@ -147,6 +159,7 @@ def test_prepare_is_refused_without_a_technique(rig):
 # --- radiation ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hazard("unintended-exposure")
 @on(SIMULATED)
 def test_nothing_radiates_before_an_expose(new_generator_rig):
     def still_dark(rig):
@@ -193,6 +206,7 @@ def test_one_expose_is_one_exposure_reported_once_as_it_was(rig):
     assert (rig.generator.status().exposures, rig.exposures) == (1, 1)
 
 
+@pytest.mark.hazard("double-exposure")
 @on(SIMULATED)
 def test_every_exposure_needs_its_own_preparation(rig):
     for number in (1, 2):
@@ -239,6 +253,7 @@ def test_letting_go_at_any_millisecond_is_one_exposure_and_never_too_little(rig)
     for number, ms in enumerate((0, 1, 5, 14, 41, 160), 1):
         before = rig.mas
         rig.expose()
+        rig.pass_until(lambda number=number: rig.radiating or rig.exposures == number)
         rig.pass_time(ms / 1000)
         rig.press(SwitchStage.RELEASED)
         rig.generator.release()
@@ -283,6 +298,7 @@ def test_close_ends_radiation(rig):
 # --- faults ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hazard("bystander-exposed")
 @on(SIMULATED, Fact.DOOR_IS_A_FAULT)
 @pytest.mark.parametrize("state", [READY, EXPOSING], ids=str)
 def test_an_opened_door_is_a_fault_until_acknowledged(rig, state):

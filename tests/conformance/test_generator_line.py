@@ -79,6 +79,7 @@ def test_abort_does_not_wait_for_a_command_in_flight(rig):
     rig.reach(STANDBY)
 
 
+@pytest.mark.hazard("unintended-exposure")
 @on(LINE)
 def test_abort_wins_over_an_expose_that_is_answered_late(rig):
     rig.to_ready(rig.long)
@@ -92,6 +93,7 @@ def test_abort_wins_over_an_expose_that_is_answered_late(rig):
         check_ended_early(rig, EXPOSING, EndOfExposure.ABORTED)
 
 
+@pytest.mark.hazard("double-exposure")
 @on(LINE)
 def test_whatever_comes_over_the_line_an_exposure_is_never_started_twice(rig):
     for ill in ("split", "late", "merged", "garbage", "damaged", "babble"):

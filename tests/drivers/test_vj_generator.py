@@ -29,11 +29,10 @@ from station.devices import (
 SHORT, LONG = Technique(55, 0.5, 40), Technique(55, 0.5, 5000)
 STANDBY, READY, EXPOSING = GeneratorState.STANDBY, GeneratorState.READY, GeneratorState.EXPOSING
 FAULT = GeneratorState.FAULT
+SETTING = ["VP0550", "CP05000", "OT00004"]
 
 
 class Rig:
-    """The driver and a face on a line."""
-
     def __init__(self, face, end, room, **settings):
         self.face, self.line = face, Line(face, end)
         self.line.start()
@@ -207,8 +206,7 @@ def test_an_exposure_is_said_as_in_the_document_and_enabled_once(make_rig, wait_
     wait_until(lambda: rig.status.exposures == 1)
     polls = {b"\x02FLT\r", b"\x02STAT\r", b"\x02PSTAT\r", b"\x02MON\r"}
     words = [data[1:-1].decode() for data in rig.sent() if data not in polls][7:]
-    setting = ["VP0550", "CP05000", "OT00004"]
-    assert words == [*setting, "CLR", *setting, "CLR", "OT00004", "ENBL1", "ENBL0"]
+    assert words == [*SETTING, "CLR", *SETTING, "CLR", "OT00004", "ENBL1", "ENBL0"]
 
 
 def test_a_value_that_comes_back_different_is_not_taken(make_rig):
@@ -217,6 +215,17 @@ def test_a_value_that_comes_back_different_is_not_taken(make_rig):
         rig.generator.load(SHORT)
     with pytest.raises(DeviceRefused, match="technique"):
         rig.generator.prepare()
+
+
+def test_a_timer_that_does_not_confirm_its_time_is_never_started(make_rig, wait_until):
+    rig = make_rig(Script())
+    rig.generator.load(SHORT)
+    rig.generator.prepare()
+    wait_until(lambda: rig.status.state is READY)
+    rig.face.answers[b"\x02OT00004\r"] = b"\x02OT00000\r"
+    with pytest.raises(CommunicationLost, match="OT00004"):
+        rig.generator.expose()
+    assert b"\x02ENBL1\r" not in rig.sent()
 
 
 def test_a_technique_between_the_steps_is_read_back_as_it_is_set(make_rig):
