@@ -41,7 +41,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from drivers import r2cp
-from drivers.link import Dialogue, Link, Whereabouts
+from drivers.link import Dialogue, Link, Traffic, Whereabouts
 from drivers.r2cp import APPLICATION, Bank, Function, Message, PostExposure, State, Status
 from drivers.r2cp_talk import Talk, fault_of, technique_of
 from station.devices import (
@@ -128,8 +128,7 @@ class SedecalGenerator:
         self._loaded: Technique | None = None  # None: the generator may have lost it
         self._activated, self._defined = False, False
         self._permitted: _Permitted | None = None
-        self._aborted = False
-        self._was_connected = False
+        self._aborted, self._was_connected = False, False
 
     # --- contract ------------------------------------------------------------------------------------
 
@@ -176,6 +175,10 @@ class SedecalGenerator:
 
     def acknowledge(self) -> None:
         self.link.run(self._acknowledge, "acknowledge")
+
+    def traffic(self) -> tuple[Traffic, ...]:
+        """The newest frames on the line, decoded."""
+        return self.link.traffic()
 
     # --- commands, carried out by the line's owner -----------------------------------------------------
 
@@ -263,9 +266,7 @@ class SedecalGenerator:
         self._ask_messages()
         self._ask_status()
         if self._known.fault is not None:
-            raise DeviceRefused(
-                f"the fault's cause is still there: {self._known.fault}; remove it, then acknowledge again"
-            )
+            raise DeviceRefused(f"the fault's cause is still there: {self._known.fault}")
 
     def _need(self, what: str, state: GeneratorState) -> None:
         known = self._known
