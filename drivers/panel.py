@@ -46,7 +46,7 @@ from station.devices import (
 )
 from station.frame import Frame, Pixels
 
-WINDOW_RANGE_MS = (10.0, 60_000.0)
+SHORTEST_WINDOW_MS = 10.0
 _UID = re.compile(r"[0-9A-Za-z.-]{1,64}")
 _BACKOFF_S = (0.5, 5.0)  # between attempts to open a silent line: first and longest
 _WINDOW_STATES = frozenset({DetectorState.ARMING, DetectorState.READY})
@@ -100,7 +100,7 @@ class IntegratingPanel:
         return self._known
 
     def arm(self, exposure_uid: str, window_ms: float) -> None:
-        low, high = WINDOW_RANGE_MS
+        low, high = SHORTEST_WINDOW_MS, self.info().longest_window_ms
         if not low <= window_ms <= high:
             raise DeviceRefused(
                 f"{self._name}: window of {window_ms:g} ms asked, {low:g} to {high:g} ms is allowed; "

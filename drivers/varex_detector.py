@@ -70,10 +70,9 @@ from drivers import xisl
 from drivers.panel import IntegratingPanel
 from drivers.panel_source import Orientation, Timing
 from drivers.varex_source import Wanted, XislSource
-from station.devices import BadSettings, DeviceRefused, Room
+from station.devices import BadSettings, Room
 from station.settings import Settings
 
-_AWAKE_MS = 20_000.0  # without a trigger, MEMORY
 _POLL_S = 0.2  # between two questions whether the connection stands
 _KEYS = (
     "library",
@@ -108,15 +107,6 @@ class VarexDetector(IntegratingPanel):
             clears=read.whole("clearing_frames", 1, 1, 10),
         )
         super().__init__("varex-xisl", XislSource(_wanted(read)), room.clock, timing)
-
-    def arm(self, exposure_uid: str, window_ms: float) -> None:
-        if window_ms > _AWAKE_MS:
-            raise DeviceRefused(
-                f"varex-xisl: window of {window_ms:g} ms asked, this panel sleeps after {_AWAKE_MS:g} ms "
-                "without a trigger; lower prepare_timeout_s or arm_token_s in the room file's limits until "
-                "their sum and 1 s and the exposure time stay below that"
-            )
-        super().arm(exposure_uid, window_ms)
 
 
 def _wanted(read: Settings) -> Wanted:

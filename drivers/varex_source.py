@@ -19,6 +19,8 @@ _END_S = 1.0  # from Abort to the end-of-acquisition callback
 _ASKED = 3  # times, before no answer is silence
 _TEMPERATURE_S = 5.0  # between two questions
 
+_AWAKE_MS = 20_000.0  # a panel left alone for longer hears no trigger, MEMORY
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -88,8 +90,9 @@ class XislSource:
         self._temperature_due_s = time.monotonic() if library.has("GetTemperature") else None
         rows, columns = wanted.orientation.shape(rows, columns)
         spacing_mm = (wanted.spacing_mm, wanted.spacing_mm)
+        size = (rows, columns, spacing_mm)
         info = DetectorInfo(
-            identity.model, identity.serial, rows, columns, spacing_mm, wanted.bits, wanted.lsb_per_ugy
+            identity.model, identity.serial, *size, wanted.bits, wanted.lsb_per_ugy, _AWAKE_MS
         )
         return PanelFacts(
             info, identity.model, float(2**wanted.bits - 1), history=wanted.orientation.history()

@@ -25,6 +25,12 @@ from station.frame import Frame
 _WINDOW_SLACK_MS = 1000.0  # the panel integrates longer than any switch, generator and line delay
 
 
+def window_ms(limits: Limits, technique: Technique) -> float:
+    """How long the panel must integrate at most: from arming to the end of the latest exposure."""
+    waiting_s = limits.prepare_timeout_s + limits.arm_token_s
+    return waiting_s * 1000 + technique.ms + _WINDOW_SLACK_MS
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How an exposure ended."""
@@ -59,8 +65,7 @@ class Acquisition:
         if self._dap:
             self._dap.reset()
         self._generator.prepare()
-        window_s = self._limits.prepare_timeout_s + self._limits.arm_token_s
-        self._detector.arm(self.uid, window_s * 1000 + self.technique.ms + _WINDOW_SLACK_MS)
+        self._detector.arm(self.uid, window_ms(self._limits, self.technique))
 
     def devices_ready(self) -> bool:
         """Rotor up and panel integrating. Raises `DeviceFault`, `CommunicationLost` when overdue."""
@@ -80,8 +85,10 @@ class Acquisition:
 
     def disarm(self) -> None:
         """End preparation; certainly no radiation was released."""
-        self._generator.release()
-        self._detector.abort()
+        try:
+            self._generator.release()
+        finally:
+            self._detector.abort()
 
     # --- radiation -----------------------------------------------------------------------------------
 

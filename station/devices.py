@@ -250,6 +250,7 @@ class DetectorInfo:
     spacing_mm: tuple[float, float]
     bits: int
     lsb_per_ugy: float  # nominal response at the calibration quality, for planning only
+    longest_window_ms: float = 60_000.0
 
 
 class Detector(Protocol):

@@ -18,7 +18,7 @@ from station.summary import exposure_json, reason_json, refusal, summary, visit_
 DONE, USAGE, REFUSED, FAULT, NETWORK = 0, 2, 3, 4, 5
 
 _RECOVERY_S = 60.0
-_USAGE_FINDINGS = ("calibration-", "technique-")
+_USAGE_FINDINGS = ("calibration-", "technique-", "window-")
 _FAULT_FINDINGS = (
     "stuck-",
     "station-",

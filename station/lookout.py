@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from station.acquisition import window_ms
 from station.case import Job
 from station.clock import Clock
 from station.config import Equipment, RoomFile
@@ -163,6 +164,8 @@ class Lookout:
             positioning=self._positioning,
             free_bytes=self._spool.free_bytes(),
             frame_bytes=2 * info.rows * info.columns,
+            window_ms=window_ms(self._room.limits, job.technique),
+            longest_window_ms=info.longest_window_ms,
             own_timer=self._equipment.generator.info().own_timer,
             underway=underway,
         )

@@ -62,6 +62,8 @@ class Facts:
     positioning: PositioningReport | None
     free_bytes: int
     frame_bytes: int
+    window_ms: float  # the panel will be asked to integrate
+    longest_window_ms: float  # it can
     own_timer: bool  # the generator itself ends an exposure
     underway: bool  # preparing or ready: generator and detector are meant to have left standby
 
@@ -180,6 +182,17 @@ def detector_is_idle(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def detector_can_wait_long_enough(facts: Facts) -> Iterator[Finding]:
+    if facts.window_ms > facts.longest_window_ms:
+        yield _blocks(
+            "window-too-long",
+            "exposure-without-image",
+            f"the detector may have to integrate for {facts.window_ms / 1000:.3g} s, it can for "
+            f"{facts.longest_window_ms / 1000:.3g} s",
+            "lower prepare_timeout_s or arm_token_s in the room file's limits",
+        )
+
+
 def detector_has_memory(facts: Facts) -> Iterator[Finding]:
     if facts.detector and facts.detector.memory_free < 1 and not facts.underway:
         yield _blocks(
@@ -287,6 +300,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     tube_is_cool,
     detector_answers,
     detector_is_idle,
+    detector_can_wait_long_enough,
     detector_has_memory,
     calibration_is_valid,
     room_answers,

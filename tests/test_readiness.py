@@ -38,6 +38,8 @@ GOOD = Facts(
     positioning=PositioningReport(NOW, (), side=Side.LEFT),
     free_bytes=10**12,
     frame_bytes=14_400_000,
+    window_ms=26_000,
+    longest_window_ms=60_000,
     own_timer=True,
     underway=False,
 )
@@ -53,6 +55,7 @@ WRONG = {
     "generator-fault": [{"generator": replace(GOOD.generator, state=GeneratorState.FAULT, fault=FAULT)}],
     "generator-busy": [{"generator": replace(GOOD.generator, state=GeneratorState.READY)}],
     "generator-without-timer": [{"own_timer": False}],
+    "window-too-long": [{"longest_window_ms": 20_000}],
     "tube-hot": [{"generator": replace(GOOD.generator, heat_percent=80.1)}],
     "detector-silent": [{"detector": None}, {"detector": replace(GOOD.detector, at=NOW - 0.6)}],
     "detector-busy": [{"detector": replace(GOOD.detector, state=DetectorState.READING)}],
