@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from station.config import RoomFile, load_room
+from station.config import RoomFile, build, load_room
+from station.devices import BadSettings
 from station.protocols import Reference, RiskTable, load_protocol, load_reference
 from station.registry import installed_drivers
 from station.yaml_file import BadFile, read, shipped
@@ -58,7 +59,13 @@ def _problems(path: Path, kind: str) -> list[str]:
     load_protocol(room.protocol)
     named = [entry.driver for entry in _devices(room)]
     missing = sorted(set(named) - set(installed_drivers()))
-    return [f"{path}: driver '{name}' is not installed; see dxr-station drivers" for name in missing]
+    if missing:
+        return [f"{path}: driver '{name}' is not installed; see dxr-station drivers" for name in missing]
+    try:
+        build(room, {}, real_time=room.clock == "real")  # makes the devices, opens nothing
+    except (BadSettings, BadFile) as error:
+        return [f"{path}: {error}"]
+    return []
 
 
 def _devices(room: RoomFile) -> list[Any]:

@@ -104,6 +104,16 @@ def test_an_unknown_driver_lists_those_that_are_installed(tmp_path):
         build(load_room(str(path)), {}, real_time=False)
 
 
+def test_a_drivers_settings_are_checked_without_opening_anything(tmp_path):
+    path = tmp_path / "room.yaml"
+    example = yaml.safe_load(shipped("config", "room-example.yaml").read_text(encoding="utf-8"))
+    example["devices"]["generator"]["settings"]["kvp_range"] = [40, 700]
+    path.write_text(yaml.safe_dump(example))
+    (problem,) = check_files([path])[0]["problems"]
+    assert "sedecal-r2cp: kvp_range=700" in problem
+    assert "20 to 150" in problem
+
+
 def test_a_room_that_simulates_nothing_refuses_simulation_options(tmp_path):
     path = tmp_path / "room.yaml"
     path.write_text(ROOM[: ROOM.index("simulation:")])
