@@ -53,7 +53,7 @@ from drivers import aravis
 from drivers.aravis import Aravis, AravisError
 from drivers.gvsp import GvspImage, GvspStream
 from drivers.panel import IntegratingPanel
-from drivers.panel_source import Arrived, Orientation, PanelFacts, Timing
+from drivers.panel_source import TIMING_KEYS, Arrived, Orientation, PanelFacts, Timing
 from station.devices import BadSettings, CommunicationLost, DetectorInfo, NotConnected, Room
 from station.settings import Settings
 
@@ -126,10 +126,7 @@ _KEYS = (
     "frame_retention_ms",
     "rotate",
     "mirror",
-    "frame_timeout_s",
-    "connect_timeout_s",
-    "command_timeout_s",
-    "clearing_frames",
+    *TIMING_KEYS,
 )
 
 
@@ -139,12 +136,7 @@ class GenicamDetector(IntegratingPanel):
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
         read = Settings("genicam", settings)
         read.only(*_KEYS)
-        timing = Timing(
-            frame_s=read.number("frame_timeout_s", 5, 0.1, 60),
-            connect_s=read.number("connect_timeout_s", 10, 1, 60),
-            command_s=read.number("command_timeout_s", 2, 0.1, 10),
-            clears=read.whole("clearing_frames", 1, 1, 10),
-        )
+        timing = Timing.read(read)
         super().__init__("genicam", _AravisSource(_Wanted.read(read)), room.clock, timing)
 
 

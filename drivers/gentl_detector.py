@@ -48,7 +48,7 @@ import numpy as np
 
 from drivers.apart import Apart
 from drivers.panel import IntegratingPanel
-from drivers.panel_source import Arrived, Lost, Orientation, PanelFacts, Timing
+from drivers.panel_source import TIMING_KEYS, Arrived, Lost, Orientation, PanelFacts, Timing
 from station.devices import BadSettings, CommunicationLost, DetectorInfo, DeviceError, NotConnected, Room
 from station.frame import Pixels
 from station.settings import Settings
@@ -71,10 +71,7 @@ _KEYS = (
     "saturation",
     "rotate",
     "mirror",
-    "frame_timeout_s",
-    "connect_timeout_s",
-    "command_timeout_s",
-    "clearing_frames",
+    *TIMING_KEYS,
 )
 
 
@@ -124,12 +121,7 @@ class GentlDetector(IntegratingPanel):
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
         read = Settings("gentl", settings)
         read.only(*_KEYS)
-        timing = Timing(
-            frame_s=read.number("frame_timeout_s", 5, 0.1, 60),
-            connect_s=read.number("connect_timeout_s", 10, 1, 60),
-            command_s=read.number("command_timeout_s", 2, 0.1, 10),
-            clears=read.whole("clearing_frames", 1, 1, 10),
-        )
+        timing = Timing.read(read)
         wanted = _Wanted.read(read)
         source = Apart("gentl", HarvestersSource, wanted, timing.connect_s, timing.command_s)
         super().__init__("gentl", source, room.clock, timing)

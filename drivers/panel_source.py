@@ -124,3 +124,17 @@ class Timing:
     poll_s: float = 0.1
     clears: int = 1  # clearing readouts before a window
     clear_tries: int = 3  # incomplete clearing frames before arming is given up
+
+    @classmethod
+    def read(cls, read: Settings, connect_s: float = 10.0, poll_s: float = 0.1) -> "Timing":
+        """From `TIMING_KEYS` of a driver's settings. Raises `BadSettings`."""
+        return cls(
+            frame_s=read.number("frame_timeout_s", 5, 0.1, 60),
+            connect_s=read.number("connect_timeout_s", connect_s, 1, 120),
+            command_s=read.number("command_timeout_s", 2, 0.1, 10),
+            poll_s=poll_s,
+            clears=read.whole("clearing_frames", 1, 1, 10),
+        )
+
+
+TIMING_KEYS = ("frame_timeout_s", "connect_timeout_s", "command_timeout_s", "clearing_frames")

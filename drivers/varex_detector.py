@@ -68,7 +68,7 @@ from typing import Any
 
 from drivers import xisl
 from drivers.panel import IntegratingPanel
-from drivers.panel_source import Orientation, Timing
+from drivers.panel_source import TIMING_KEYS, Orientation, Timing
 from drivers.varex_source import Wanted, XislSource
 from station.devices import BadSettings, Room
 from station.settings import Settings
@@ -86,10 +86,7 @@ _KEYS = (
     "bits",
     "rotate",
     "mirror",
-    "frame_timeout_s",
-    "connect_timeout_s",
-    "command_timeout_s",
-    "clearing_frames",
+    *TIMING_KEYS,
 )
 
 
@@ -99,13 +96,7 @@ class VarexDetector(IntegratingPanel):
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
         read = Settings("varex-xisl", settings)
         read.only(*_KEYS)
-        timing = Timing(
-            frame_s=read.number("frame_timeout_s", 5, 0.1, 60),
-            connect_s=read.number("connect_timeout_s", 30, 1, 120),
-            command_s=read.number("command_timeout_s", 2, 0.1, 10),
-            poll_s=_POLL_S,
-            clears=read.whole("clearing_frames", 1, 1, 10),
-        )
+        timing = Timing.read(read, connect_s=30, poll_s=_POLL_S)
         super().__init__("varex-xisl", XislSource(_wanted(read)), room.clock, timing)
 
 

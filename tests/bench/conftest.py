@@ -9,3 +9,9 @@ def pytest_addoption(parser):
 def full(request):
     """Whether the numbers of the README are wanted; they take minutes."""
     return bool(request.config.getoption("--full", default=False))
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--full", default=False):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
