@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from detector_rigs import only_gige_camera_here
 
 STATION = str(Path(sys.executable).with_name("dxr-station"))
 PATIENT = ["--id", "P1", "--name", "Test^Person", "--birth-date", "1961-05-04"]
@@ -50,12 +51,14 @@ class RoomProcess:
 
 @pytest.fixture
 def room(tmp_path):
+    unlock = only_gige_camera_here()
     running = RoomProcess(tmp_path, "--attendant", "--seed", "1")
     # Both sides share this machine with other tests; a real room's computer does nothing else.
     patient = yaml.safe_load(running.file.read_text()) | {"limits": {"status_age_s": 2.0}}
     running.file.write_text(yaml.safe_dump(patient))
     yield running
     running.end()
+    unlock()
 
 
 def test_an_exam_over_wires_measures_what_the_simulated_devices_in_one_process_measure(room, tmp_path):
