@@ -2,9 +2,9 @@
 
 The conversation (frames in `drivers/r2cp.py`), on one connection, one question at a time:
 
-- connecting: connection request to the hub; node status of us and of the generator until both are connected;
-  protocol version, set to 6 if it is another; **radiation forbidden** (system message 500074, ours); our
-  procedure off; all system messages; status;
+- connecting: **radiation forbidden** (system message 500074, ours), heard or not; connection request to the
+  hub; node status of us and of the generator until both are there; protocol version, set to 6 if it is another;
+  radiation forbidden, confirmed; our procedure off; all system messages; status;
 - the hub asks for a heartbeat [x, k] now and then; the answer is [17, not k];
 - load: once after connecting procedures are cleared and one is defined (standard radiography, hand switch);
   SET of a data bank with three points; the generator answers with the bank as it chose it, which is
@@ -95,14 +95,8 @@ class SedecalGenerator:
     def __init__(self, settings: Mapping[str, Any], room: Room) -> None:
         read = Settings("sedecal-r2cp", settings)
         read.only(
-            "url",
-            "serial",
-            "kvp_range",
-            "ma_range",
-            "ms_range",
-            "max_power_kw",
-            "imaging_protocol",
-            "answer_s",
+            *("url", "serial", "answer_s", "imaging_protocol"),
+            *("kvp_range", "ma_range", "ms_range", "max_power_kw"),
         )
         self._info = GeneratorInfo(
             "Sedecal R2CP generator",
@@ -165,11 +159,8 @@ class SedecalGenerator:
 
     def abort(self) -> None:
         self._aborted = True
-        forbid = self._talk.message(
-            r2cp.SYSTEM_MESSAGE, Function.SET, r2cp.radiation_forbidden(forbidden=True)
-        )
         try:
-            self.link.abort(forbid.encode())
+            self.link.abort(self._forbidding().encode())
         finally:
             self.link.later(self._forbid, "confirm the abort")
 
@@ -206,10 +197,7 @@ class SedecalGenerator:
         """After the line was lost: the same technique must be chosen as was confirmed before."""
         chosen = self._load(technique)
         if chosen != confirmed:
-            raise DeviceRefused(
-                f"cannot prepare: the generator chose {confirmed} before its line was lost and now {chosen}; "
-                "load the technique anew"
-            )
+            raise DeviceRefused(f"cannot prepare: {confirmed} was chosen, since the line was lost {chosen}")
 
     def _define(self) -> None:
         if not self._defined:
@@ -244,7 +232,15 @@ class SedecalGenerator:
             raise DeviceRefused("cannot expose: nothing is prepared; prepare first")
         # From here on radiation is possible, whatever comes back.
         self._permitted = _Permitted(technique, time.monotonic())
-        self._talk.set(r2cp.SYSTEM_MESSAGE, r2cp.radiation_forbidden(forbidden=False))
+        try:
+            self._talk.set(r2cp.SYSTEM_MESSAGE, r2cp.radiation_forbidden(forbidden=False))
+        except Aborted:  # it was not sent
+            self._permitted = None
+            raise
+
+    def _forbidding(self) -> Message:
+        data = r2cp.radiation_forbidden(forbidden=True)
+        return self._talk.message(r2cp.SYSTEM_MESSAGE, Function.SET, data)
 
     def _forbid(self) -> None:
         """No radiation, no preparation."""
@@ -254,8 +250,9 @@ class SedecalGenerator:
 
     def _deactivate(self) -> None:
         if self._activated:
-            self._talk.set(r2cp.ACTIVATE, bytes((_PROCEDURE, 0, _BANK, 0, 0, 0)))
-            self._activated = False
+            with suppress(DeviceRefused):  # not in this state: what matters is that radiation is forbidden
+                self._talk.set(r2cp.ACTIVATE, bytes((_PROCEDURE, 0, _BANK, 0, 0, 0)))
+                self._activated = False
 
     def _acknowledge(self) -> None:
         self._ask_messages()
@@ -278,6 +275,7 @@ class SedecalGenerator:
     # --- what the owner says by itself -----------------------------------------------------------------
 
     def _greet(self) -> None:
+        self.link.send(self._forbidding().encode())  # before anything else, heard or not
         self._talk.connect_nodes()
         self._talk.agree_on_version()
         self._talk.set(r2cp.SYSTEM_MESSAGE, r2cp.radiation_forbidden(forbidden=True))

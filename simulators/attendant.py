@@ -78,7 +78,8 @@ class Attendant:
         self._pause(_REST_S)
         self._world.press(SwitchStage.PREPARE)
         try:
-            if not self._until(lambda: self._world.rotor_spins, _ROTOR_WITHIN_S):
+            # a monoblock has no rotor: then READY is the first that shows
+            if not self._until(lambda: self._world.rotor_spins or self._ready(), _ROTOR_WITHIN_S):
                 return False
             self._until(lambda: self._ready() or not self._world.rotor_spins, _READY_WITHIN_S)
             if not self._ready():

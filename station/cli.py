@@ -246,7 +246,7 @@ def simulate(
 
     with _usage_errors():
         file = load_room(room)
-        wish = simulation.Wish(name, f"socket://{tcp}" if tcp else str(pty or ""), free_ports, attendant)
+        wish = simulation.Wish(name, tcp, str(pty or ""), free_ports, attendant)
         simulated = simulation.make(wish, file, _simulation(phantom, pose, None, None, seed, fault))
         with simulation.running(simulated, follow_lamps=attendant):
             text = simulation.room_file(file, simulated)

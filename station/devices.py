@@ -138,9 +138,7 @@ class GeneratorStatus:
 
     state: GeneratorState
     at: float  # clock time of the last contact, s
-    heat_percent: (
-        float | None
-    )  # anode heat, % of its capacity; None: the device guards itself and does not tell
+    heat_percent: float | None  # of the anode's capacity; None: it guards itself and does not tell
     exposures: int
     last: Delivered | None = None  # of the newest completed exposure
     fault: DeviceFault | None = None

@@ -37,7 +37,8 @@ class Wish:
     """What is to be simulated."""
 
     name: str  # `room`, or one device's simulator
-    address: str  # of the one device; empty: any that is free
+    tcp: str  # HOST:PORT of the one device; empty: any that is free
+    pty: str  # or the path of its serial line
     free_addresses: bool  # not the room file's
     follow_lamps: bool  # the person exposes by the lamps
 
@@ -49,7 +50,7 @@ def make(wish: Wish, file: RoomFile, simulation: Mapping[str, Any]) -> Simulated
         entries = file.devices.model_dump(exclude_none=True)
         devices = kind.anywhere(entries) if wish.free_addresses else entries
     else:
-        devices = kind.alone(wish.name, wish.address)
+        devices = kind.alone(wish.name, wish.tcp, wish.pty)
     return kind(devices, Room(RealClock(), simulation))
 
 

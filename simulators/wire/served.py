@@ -97,8 +97,19 @@ def gige(settings: Mapping[str, Any], room: Room) -> Served:
 
 def modbus(settings: Mapping[str, Any], room: Room) -> Served:
     """The module of hand switch, door, emergency stop and lamps."""
+    rewired = settings.keys() & {"inputs", "outputs", "invert"}
+    if rewired:
+        raise BadSettings(
+            f"the simulated module is wired as by default; leave out {', '.join(sorted(rewired))}"
+        )
     url = urlsplit(str(settings.get("url", "tcp://127.0.0.1:0")))
-    return ModbusFace(room, rtu=url.scheme != "tcp", tcp_port=url.port or 0 if url.scheme == "tcp" else 0)
+    device_id = int(settings.get("device_id", 1))
+    if url.scheme == "tcp":
+        return ModbusFace(room, device_id=device_id, tcp_port=url.port or 0)
+    link = Path(url.path)
+    if link.exists() and not link.is_symlink():
+        raise BadSettings(f"{link} exists and is no link; name another path for the serial line")
+    return ModbusFace(room, device_id=device_id, link=link)
 
 
 def camera(settings: Mapping[str, Any], room: Room) -> Served:
@@ -114,15 +125,17 @@ class Maker:
     driver: str
     make: Callable[[Mapping[str, Any], Room], Served]
     address: str  # the driver's setting that says where
+    tcp: str = "socket://{}"  # what stands there for HOST:PORT; empty: not served over TCP
+    pty: str = "{}"  # and for the path of a serial line
 
 
 MAKERS = {
     "r2cp": Maker("generator", "sedecal-r2cp", r2cp, "url"),
     "ixs": Maker("generator", "vj-ixs", ixs, "url"),
     "xrb": Maker("generator", "spellman-xrb", xrb, "url"),
-    "gige": Maker("detector", "genicam", gige, "address"),
-    "modbus": Maker("io", "modbus-io", modbus, "url"),
-    "camera": Maker("camera", "uvc-camera", camera, "source"),
+    "gige": Maker("detector", "genicam", gige, "address", tcp="{}", pty=""),
+    "modbus": Maker("io", "modbus-io", modbus, "url", tcp="tcp://{}", pty="rtu://{}?baud=115200"),
+    "camera": Maker("camera", "uvc-camera", camera, "source", tcp="http://{}/video.mjpg", pty=""),
     "diamentor": Maker("dap", "ptw-diamentor", diamentor, "url"),
 }
 
@@ -143,12 +156,15 @@ class SimulatedRoom:
         self._started: list[Served] = []
 
     @staticmethod
-    def alone(name: str, address: str) -> dict[str, dict[str, Any]]:
-        """The `devices` of a room with one device at an address, by the simulator's name."""
+    def alone(name: str, tcp: str, pty: str) -> dict[str, dict[str, Any]]:
+        """The `devices` of a room with one device, by the simulator's name, at HOST:PORT or on a path."""
         if name not in MAKERS:
             raise BadSettings(f"there is no simulator '{name}'; there are room, {', '.join(MAKERS)}")
         maker = MAKERS[name]
-        settings = {maker.address: address} if address else dict[str, Any]()
+        where, form = (tcp, maker.tcp) if tcp else (pty, maker.pty)
+        if where and not form:
+            raise BadSettings(f"'{name}' has no serial line; give --tcp or nothing")
+        settings = {maker.address: form.format(where)} if where else dict[str, Any]()
         return {maker.kind: {"driver": maker.driver, "settings": settings}}
 
     @staticmethod

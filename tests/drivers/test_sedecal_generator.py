@@ -11,6 +11,7 @@ from simulators.wire.r2cp import R2cpFace
 from simulators.world import World
 from station.clock import RealClock
 from station.devices import (
+    Aborted,
     CommunicationLost,
     DeviceRefused,
     EndOfExposure,
@@ -66,7 +67,8 @@ def ready(rig, wait_until):
 
 def test_connecting_sets_the_version_and_forbids_radiation_before_anything_else(rig):
     rig.generator.load(HAND)
-    assert rig.said()[:5] == [
+    assert rig.said()[:6] == [
+        (r2cp.SYSTEM_MESSAGE, FORBID),
         (r2cp.VERSION, b"\x06\x00A"),
         (r2cp.SYSTEM_MESSAGE, FORBID),
         (r2cp.ACTIVATE, bytes((1, 0, 1, 0, 0, 0))),
@@ -133,6 +135,30 @@ def test_an_unclear_permission_is_taken_back_by_the_next_words(ready, wait_until
     ready.line.mend()
     wait_until(lambda: ready.said(r2cp.SYSTEM_MESSAGE)[-1][1] == FORBID)
     assert [data for _, data in ready.said(r2cp.SYSTEM_MESSAGE)].count(ALLOW) <= 1
+
+
+def test_a_permission_that_an_abort_overtook_is_no_exposure(ready, wait_until, monkeypatch):
+    ask_status = ready.generator._ask_status
+
+    def overtaken():
+        ask_status()
+        monkeypatch.setattr(ready.generator, "_ask_status", ask_status)
+        ready.generator.abort()
+
+    monkeypatch.setattr(ready.generator, "_ask_status", overtaken)
+    with pytest.raises(Aborted):
+        ready.generator.link.run(ready.generator._expose, "expose")
+    wait_until(lambda: ready.generator.status().state is GeneratorState.STANDBY)
+    assert (r2cp.SYSTEM_MESSAGE, ALLOW) not in ready.said()
+    assert ready.generator._permitted is None
+
+
+def test_a_procedure_that_cannot_be_ended_now_hides_no_report(ready, wait_until, monkeypatch):
+    monkeypatch.setattr(ready.face, "_activate", lambda *_, **__: 202)
+    ready.world.press(SwitchStage.EXPOSE)
+    ready.generator.expose()
+    wait_until(lambda: ready.generator.status().exposures == 1)
+    assert ready.generator.status().last.end is EndOfExposure.NORMAL
 
 
 def test_a_heartbeat_is_answered_with_our_node_and_the_complement(rig, wait_until):

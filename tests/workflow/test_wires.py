@@ -93,6 +93,24 @@ def test_one_device_alone_says_how_to_connect_to_it_and_obeys():
     assert "'sing' cannot be done here" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        (("modbus", "--tcp", "127.0.0.1:0"), "url: tcp://127.0.0.1:"),
+        (("modbus", "--pty", "LINE"), "url: rtu://LINE?baud=115200"),
+        (("diamentor", "--pty", "LINE"), "url: LINE"),
+        (("xrb", "--tcp", "127.0.0.1:0"), "url: socket://127.0.0.1:"),
+        (("camera", "--tcp", "127.0.0.1:0"), "source: http://127.0.0.1:"),
+    ],
+)
+def test_a_device_is_served_where_it_was_asked_for(tmp_path, arguments, address):
+    line = str(tmp_path / "line")
+    command = [STATION, "simulate", *(line if argument == "LINE" else argument for argument in arguments)]
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert address.replace("LINE", line) in done.stdout
+
+
 def test_an_unknown_simulator_is_refused_with_those_there_are():
     done = subprocess.run(
         [STATION, "simulate", "toaster"], capture_output=True, text=True, timeout=60, check=False
