@@ -3,7 +3,7 @@
 The conversation (frames in `drivers/r2cp.py`), on one connection, one question at a time:
 
 - connecting: **radiation forbidden** (system message 500074, ours), heard or not; connection request to the
-  hub; node status of us and of the generator until both are there; protocol version, set to 6 if it is another;
+  hub; node status of us and of the generator until both are there; protocol version, set to 6 if it is not;
   radiation forbidden, confirmed; our procedure off; all system messages; status;
 - the hub asks for a heartbeat [x, k] now and then; the answer is [17, not k];
 - load: once after connecting procedures are cleared and one is defined (standard radiography, hand switch);
