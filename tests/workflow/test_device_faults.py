@@ -135,7 +135,6 @@ def told(station):
 def test_a_camera_that_dies_with_the_frame_leaves_a_dose_on_record_and_blocks_a_second_exposure(gige_station):
     station = gige_station
     station.bring_to(State.READY)
-    station.room.world.watch(lambda: None)
     station.press(SwitchStage.EXPOSE)
     assert station.step_until(lambda: station.exposures == 1)
     station.room.served["detector"].stop()
