@@ -9,11 +9,11 @@ from station.clock import VirtualClock
 from station.conduct import Parts
 from station.config import RoomFile, build
 from station.controller import Controller
-from station.dicom.equipment import Equipment as DicomEquipment
 from station.journal import Journal
 from station.pipeline import Setting
 from station.protocols import load_protocol, load_reference
 from station.spool import Spool
+from station.study import Equipment as DicomEquipment
 
 
 class Inline(Executor):

@@ -76,8 +76,17 @@ class Patient:
 
 
 @dataclass(frozen=True, slots=True)
+class Coded:
+    """A term of a coding scheme, as an order or a site says it."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorklistItem:
-    """One scheduled procedure step."""
+    """One scheduled procedure step, or what an emergency patient's exam has instead of one."""
 
     accession_number: str
     patient: Patient
@@ -87,9 +96,16 @@ class WorklistItem:
     requested_procedure_id: str = ""
     scheduled_step_id: str = ""
     referring_physician: str = ""
+    reason: str = ""  # why it was ordered, in the order's words
+    procedure: str = ""  # requested procedure description
+    step: str = ""  # scheduled procedure step description
+    codes: tuple[Coded, ...] = ()  # scheduled protocol codes, as ordered
+    requested_study_uid: str = ""  # of the order, where an exam was joined to it after it had its own
 
     def __post_init__(self) -> None:
         refuse_text("accession number", self.accession_number, 16)
+        for what in ("reason", "procedure", "step"):
+            refuse_text(what, getattr(self, what), 64)
         refuse_text("requested procedure ID", self.requested_procedure_id, 16)
         refuse_text("scheduled step ID", self.scheduled_step_id, 16)
         refuse_text("referring physician", self.referring_physician, 64)
@@ -132,10 +148,69 @@ class Exposure:
     recovered: bool = False  # that frame came from the detector's memory
 
 
+# DICOM CID 7011, the reasons that a view of the hand can have
+REJECTION_REASONS = {
+    "111207": "Image artifact(s)",
+    "111208": "Grid artifact(s)",
+    "111209": "Positioning",
+    "111210": "Motion blur",
+    "111211": "Under exposed",
+    "111212": "Over exposed",
+    "111213": "No image",
+    "111214": "Detector artifact(s)",
+    "111215": "Artifact(s) other than grid or detector artifact",
+    "111216": "Mechanical failure",
+    "111217": "Electrical failure",
+    "111218": "Software failure",
+    "111219": "Inappropriate image processing",
+    "111220": "Other failure",
+    "111221": "Unknown failure",
+    "113026": "Double exposure",
+}
+
+# DICOM CID 9301, why a procedure step was given up
+DISCONTINUATION_REASONS = {
+    "110500": "Doctor canceled procedure",
+    "110501": "Equipment failure",
+    "110502": "Incorrect procedure ordered",
+    "110503": "Patient allergic to media/contrast",
+    "110504": "Patient died",
+    "110505": "Patient refused to continue procedure",
+    "110506": "Patient taken for treatment or surgery",
+    "110507": "Patient did not arrive",
+    "110508": "Patient pregnant",
+    "110509": "Change of procedure for correct charging",
+    "110510": "Duplicate order",
+    "110511": "Nursing unit cancel",
+    "110512": "Incorrect side ordered",
+    "110513": "Discontinued for unspecified reason",
+    "110514": "Incorrect worklist entry selected",
+    "110515": "Patient condition prevented continuing",
+    "110516": "Equipment change",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an image was not accepted; the code is one of DICOM CID 7011."""
+    """Why an image was not accepted, and who said so."""
 
-    code: str
-    meaning: str
+    code: str  # of REJECTION_REASONS
     by: str
+
+    def __post_init__(self) -> None:
+        if self.code not in REJECTION_REASONS:
+            known = ", ".join(f"{code} {meaning}" for code, meaning in REJECTION_REASONS.items())
+            raise ValueError(f"'{self.code}' is no reason to reject an image; known are {known}")
+
+    @property
+    def meaning(self) -> str:
+        return REJECTION_REASONS[self.code]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A person stands for result and charge; the report stays preliminary until a physician does."""
+
+    by: str
+    at: datetime
+    physician: bool = False

@@ -14,7 +14,6 @@ from pathlib import Path
 from station import billing
 from station.devices import EndOfExposure
 from station.dicom import image, lint
-from station.dicom.equipment import Equipment
 from station.dxr.analysis import analyse
 from station.exam import Exam, Exposure
 from station.frame import Frame
@@ -23,6 +22,7 @@ from station.imaging.calibration import Maps
 from station.imaging.correction import correct
 from station.protocols import Protocol, Reference
 from station.result import DxrResult, Reason, Refused
+from station.study import Equipment
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from station.devices import Delivered, EndOfExposure, FocalSpot
-from station.dicom.equipment import Equipment, describe
+from station.dicom.equipment import describe
 from station.dicom.modules import begin, coded, date_time, decimal, items
 from station.dicom.modules import write as write  # noqa: PLC0414  re-exported: pair and file belong together
 from station.exam import Exam, Exposure
@@ -36,6 +36,7 @@ from station.frame import Frame, Signal, Stage
 from station.image_file import SCALE_UNKNOWN
 from station.protocols import Code
 from station.protocols import Protocol as AcquisitionProtocol
+from station.study import Equipment
 
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from station.devices import Delivered, EndOfExposure, Technique
-from station.dicom.equipment import Equipment
 from station.dicom.image import Context
 from station.exam import Exam, Exposure, Patient, Sex, Side, WorklistItem
 from station.frame import Frame, Signal, Stage
 from station.protocols import load_protocol
+from station.study import Equipment
 
 OPENED_AT = datetime(2026, 3, 2, 23, 50, tzinfo=timezone(timedelta(hours=1)))
 SHAPE = (120, 90)

@@ -8,11 +8,11 @@ import pydicom
 import pytest
 
 from station.devices import Delivered, EndOfExposure
-from station.dicom.equipment import Equipment
 from station.dicom.image import build_pair, write
 from station.exam import Patient, Side
 from station.frame import Stage
 from station.image_file import read_image
+from station.study import Equipment
 
 needs_dciodvfy = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
 

@@ -1,0 +1,1 @@
+"""What other systems read: HL7 v2 messages, their transport, FHIR bundles."""

@@ -1,0 +1,1 @@
+"""What is still to be delivered, and what became of it."""
