@@ -151,10 +151,14 @@ class Courier:
         known = self._outbox.knows(transaction_uid)
         changed = self._outbox.heard(transaction_uid, *answered)
         by = {state: [job for job in changed if job.state is state] for state in State}
+        jitter = self._jitter()
         for job in by[State.PENDING]:
-            self._pause(self._line(job.destination), job.id, job.lost)
+            self._pause(self._line(job.destination), job.id, jitter, job.lost)
         for job in by[State.STORED]:  # the request was unusable, not the object
             self._line(job.destination).ask_at_s[job.exam_uid] = self._clock.now()
+        for destination, exam_uid in {(job.destination, job.exam_uid) for job in changed}:
+            if not self._outbox.jobs(exam_uid, State.STORED, destination):
+                self._line(destination).ask_at_s.pop(exam_uid, None)
         self._tell("committed", by[State.COMMITTED])
         self._tell("lost", by[State.PENDING])
         self._tell("parked", by[State.PARKED])
@@ -171,7 +175,7 @@ class Courier:
             except Exception as error:  # noqa: BLE001  a thread's top: delivery must go on
                 remedy = "it is tried again in a while; report this with the log"
                 self._note(Happened("failed", name, message=repr(error), remedy=remedy, alarm=True))
-                self._pause(self._line(name), "send")
+                self._pause(self._line(name), "send", self._jitter())
                 wait_s = _FIRST_PAUSE_S
             revision = self._outbox.wait(revision, _LONGEST_PAUSE_S if wait_s is None else wait_s)
 
@@ -221,6 +225,7 @@ class Courier:
 
     def _send(self, name: str, line: _Line, jobs: Sequence[Job]) -> None:
         unknown = {job.id: job for job in jobs}
+        jitter = self._jitter()  # one for all, so that they go together again
         done: dict[str, Verdict] = {}
         try:
             for job, verdict in self._sender(jobs[0].kind)(jobs):
@@ -228,14 +233,15 @@ class Courier:
                 if verdict.error is None:
                     done[job.id] = verdict
                 else:
-                    self._refused(line, job, verdict.error)
+                    self._refused(line, job, verdict.error, jitter)
         except NetworkError as error:
             self._broken(name, line, "send", error)
             self._outbox.failed(unknown, (error.message, error.remedy))
         else:
             self._reached(name, line, "send")
             for job in unknown.values():
-                self._refused(line, job, NetworkError("nothing is known of its delivery", "it is sent again"))
+                silent = NetworkError("nothing is known of its delivery", "it is sent again")
+                self._refused(line, job, silent, jitter)
         self._delivered(line, [job for job in jobs if job.id in done], done)
 
     def _delivered(self, line: _Line, jobs: Sequence[Job], verdicts: Mapping[str, Verdict]) -> None:
@@ -259,11 +265,11 @@ class Courier:
             )
         return self._routes.send[kind]
 
-    def _refused(self, line: _Line, job: Job, error: NetworkError) -> None:
+    def _refused(self, line: _Line, job: Job, error: NetworkError, jitter: float) -> None:
         why = (error.message, error.remedy)
         self._outbox.failed([job.id], why, park=not error.again)
         if error.again:
-            self._pause(line, job.id)
+            self._pause(line, job.id, jitter)
         else:
             self._tell("parked", [job], why)
 
@@ -299,17 +305,20 @@ class Courier:
             self._lines.setdefault(name, _Line(ask_at_s=dict.fromkeys(stored, self._clock.now())))
         return self._lines[name]
 
-    def _pause(self, line: _Line, what: str, failures: int | None = None) -> None:
+    def _jitter(self) -> float:
+        return self._random.uniform(0.5, 1.0)
+
+    def _pause(self, line: _Line, what: str, jitter: float, failures: int | None = None) -> None:
         before = line.pauses.get(what)
         failures = failures or (before.failures + 1 if before else 1)
         longest_s = min(_FIRST_PAUSE_S * 2.0 ** min(failures - 1, 10), _LONGEST_PAUSE_S)
-        until_s = self._clock.now() + longest_s * self._random.uniform(0.5, 1.0)
+        until_s = self._clock.now() + longest_s * jitter
         line.pauses[what] = _Pause(until_s, failures)
 
     def _broken(self, name: str, line: _Line, what: str, error: NetworkError) -> None:
         if what not in line.pauses:
             self._note(Happened("unreachable", name, message=error.message, remedy=error.remedy))
-        self._pause(line, what)
+        self._pause(line, what, self._jitter())
 
     def _reached(self, name: str, line: _Line, what: str) -> None:
         if line.pauses.pop(what, None) is not None:

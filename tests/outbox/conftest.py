@@ -104,7 +104,7 @@ class Rig:
             if isinstance(mood, NetworkError):
                 yield job, Verdict(mood)
             else:
-                self.messages.append(job.name)
+                self.messages.append(job.kind.value)
                 yield job, Verdict()
 
     def objects(self, exam="1.2", count=3, destinations=("pacs",)):
@@ -117,7 +117,7 @@ class Rig:
     def until_quiet(self, limit_s=24 * 3600):
         """Step, letting time pass, until nothing is left to do by itself."""
         end_s = self.clock.now() + limit_s
-        while (wait_s := self.courier.step()) is not None and self.clock.now() < end_s:
+        while (wait_s := self.courier.step()) is not None and self.clock.now() + wait_s < end_s:
             self.clock.sleep(wait_s)
 
     def states(self, **which):
