@@ -135,9 +135,7 @@ def measured() -> DxrResult:
         t_score=t_score,
         z_score=z_score,
         reference="sectra-consistent-derived@1",
-        notes=(
-            Reason("pixel-coarse", "pixels of 0.16 mm are coarse", "Prefer full resolution.", 0.16, 0.15),
-        ),
+        notes=(coarse,),
         mci_area=Measurement(float(np.mean([one.mci_area.value for one in bones])), "1", 0.0039),
         bhi=Measurement(float(np.mean([one.bhi.value for one in bones])), "mm^0.34", 0.009),
         bmd_constant_g_cm3=1.315,
