@@ -2,9 +2,11 @@
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from station.devices import Delivered, Technique
 
@@ -214,3 +216,26 @@ class Release:
     by: str
     at: datetime
     physician: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person said of an image."""
+
+    accepted: bool
+    by: str
+    at: datetime
+    reason: str = ""  # of a rejection, one of REJECTION_REASONS
+    release: Release | None = None
+
+    @classmethod
+    def of(cls, accepted: bool, detail: Mapping[str, Any], at: datetime) -> "Decision":
+        """From what came with the trigger: by, reason, released_by, physician."""
+        by, released_by = str(detail.get("by", "unknown")), str(detail.get("released_by", ""))
+        release = Release(released_by, at, bool(detail.get("physician"))) if released_by else None
+        return cls(accepted, by, at, str(detail.get("reason", "")), release)
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """None where the image was accepted."""
+        return None if self.accepted else Rejection(self.reason, self.by)
