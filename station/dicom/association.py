@@ -54,8 +54,11 @@ def associated(
     *,
     roles: Sequence[str] = (),
     handlers: Sequence[Any] = (),
+    syntaxes: Sequence[str] = (),
 ) -> Generator[Association]:
     """An association for these SOP classes, released at the end; `roles` are those served to the peer.
+
+    `syntaxes` are the transfer syntaxes to offer, best first; without them the library's.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def associated(
     entity.network_timeout = hospital.timeouts.network_s
     entity.connection_timeout = hospital.timeouts.connect_s
     for uid in sop_classes:
-        entity.add_requested_context(uid)
+        entity.add_requested_context(uid, list(syntaxes) or None)
     tls = None if peer.plain or hospital.tls is None else (client_context(hospital.tls), peer.host)
     association = entity.associate(
         peer.host,
