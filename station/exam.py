@@ -123,10 +123,12 @@ class Exam:
     opened_at: datetime
     hand_size: str  # small, medium, large: a key of the protocol's techniques
     purpose: Purpose = Purpose.PATIENT
+    revision: int = 0  # how often it was joined to another order after its objects had been sent
 
     def uid_for(self, *what: str) -> str:
         """A UID that depends only on the exam and on what it names, e.g. `uid_for("exposure", "1")`."""
-        digest = hashlib.sha256("/".join((self.uid, *what)).encode()).digest()
+        revision = (f"revision-{self.revision}",) if self.revision else ()
+        digest = hashlib.sha256("/".join((self.uid, *revision, *what)).encode()).digest()
         return f"{_ROOT_UID}.{uuid.UUID(bytes=digest[:16], version=4).int}"
 
 

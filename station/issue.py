@@ -9,12 +9,13 @@
 | dose.dcm | every irradiation event, rejected ones too |
 | exposure-N/… .dcm, rejected.dcm | the pair of a rejected image and the note on it |
 
-`issue` makes them when an image is accepted. `reissue` makes them anew from what is on disk: a report that a
-physician releases, an exam that was joined to its order.
+A report that a physician has released is another document: report-released.dcm, measurements-released.dcm.
+`issue` makes all when an image is accepted. `reissue` makes them anew from what is on disk: a report that is
+released later, an exam that is joined to its order. `withdraw` takes back what was sent under a wrong one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from station.billing import Charge
-from station.dicom import document, dose, image, lint, measurements, presentation_state, rejection
+from station.dicom import document, dose, image, lint, measurements, mpps, presentation_state, rejection
 from station.dicom.modules import write
 from station.durable import replacing
 from station.exam import Coded
@@ -33,6 +34,7 @@ from station.study import Study
 
 PAIR = ("for-processing.dcm", "for-presentation.dcm")
 _REJECTED = Coded("113001", "DCM", "Rejected for Quality Reasons")
+_WRONG_ORDER = Coded("113038", "DCM", "Incorrect Modality Worklist Entry")
 
 
 class ObjectRefused(ValueError):  # noqa: N818  reads as the message it is
@@ -56,8 +58,7 @@ class Issued:
     study: Study
     charge: Charge
     objects: tuple[Path, ...]
-    rejected: tuple[Path, ...] = field(default=())  # pairs and notes, for archives that want them
-    report: Path | None = None  # the page as PDF
+    report: Path  # the page as PDF
 
 
 def issue(
@@ -67,24 +68,35 @@ def issue(
     picture = pair[1]
     page = _page(study, findings, picture, papers)
     named: dict[str, Dataset] = dict(zip(PAIR, pair, strict=True))
+    final = "-released" if study.release and study.release.physician else ""
     try:
         named["edges.dcm"] = presentation_state.build(study, picture, findings.outlines)
         if isinstance(findings.result, DxrResult):
-            named["measurements.dcm"] = measurements.build(study, picture)
+            named[f"measurements{final}.dcm"] = measurements.build(study, picture)
         named["dose.dcm"] = dose.build(study)
-        named["report.dcm"] = document.build(study, page, list(named.values()))
+        named[f"report{final}.dcm"] = document.build(study, page, list(named.values()))
     except ValueError as error:
         raise ObjectRefused(str(error)) from error
     objects = _write_checked(study, named, folder)
-    with replacing(folder / "report.pdf") as file:
+    report = folder / f"report{final}.pdf"
+    with replacing(report) as file:
         file.write(page)
-    return Issued(study, papers.charge, objects, _set_aside(folder), folder / "report.pdf")
+    return Issued(study, papers.charge, objects, report)
 
 
-def reissue(study: Study, findings: Findings, papers: Papers, folder: Path) -> Issued:
-    """All objects anew, with the identity of `study`, from the pair on disk. Raises `ObjectRefused`."""
-    pair = image.identify(study, *(pydicom.dcmread(folder / name) for name in PAIR))
+def reissue(study: Study, findings: Findings, papers: Papers, source: Path, folder: Path) -> Issued:
+    """All objects anew, with the identity of `study`, from the pair in `source`. Raises `ObjectRefused`."""
+    pair = image.identify(study, *(pydicom.dcmread(source / name) for name in PAIR))
     return issue(study, findings, pair, papers, folder)
+
+
+def withdraw(study: Study, folder: Path) -> Path:
+    """A note that all objects in the folder were made for the wrong order (IHE IOCM)."""
+    heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.glob("*.dcm"))]
+    made = [head for head in heads if head.SOPClassUID != mpps.STEP]
+    note = rejection.build(study, made, _WRONG_ORDER, None)
+    (path,) = _write_checked(study, {"withdrawn.dcm": note}, folder)
+    return path
 
 
 def set_aside(study: Study, pair: tuple[Dataset, Dataset], folder: Path) -> tuple[Path, ...]:
@@ -108,7 +120,3 @@ def _write_checked(study: Study, named: Mapping[str, Dataset], folder: Path) -> 
     for name, dataset in named.items():
         write(dataset, folder / name)
     return tuple(folder / name for name in named)
-
-
-def _set_aside(folder: Path) -> tuple[Path, ...]:
-    return tuple(sorted(folder.glob("exposure-*/*.dcm")))

@@ -8,7 +8,8 @@
                                   findings.json what the analysis said and saw
                                   decision.json accepted or rejected, by whom and why
                                   *.dcm         the pair of a rejected exposure
-                       *.dcm                    objects
+                       *.dcm, report.pdf        objects, and what was told of them
+                       revision-1/…             the same under another order
 
 Names and birth dates are here and nowhere else on disk.
 """
@@ -74,6 +75,10 @@ class Spool:
     def folder(self, exam: Exam) -> Path:
         return self.root / exam.uid
 
+    def objects(self, exam: Exam) -> Path:
+        """Where its objects lie; those that were sent under another order stay where they are."""
+        return self.folder(exam) / f"revision-{exam.revision}" if exam.revision else self.folder(exam)
+
     # --- writing -------------------------------------------------------------------------------------
 
     def open(self, exam: Exam) -> None:
@@ -84,6 +89,11 @@ class Spool:
     def close(self, exam: Exam, how: str) -> None:
         """Record how the exam ended; it is not looked at again on start."""
         self._write_json(exam, "exam.json", {"exam": _EXAM.dump_python(exam, mode="json"), "closed": how})
+
+    def reassign(self, exam: Exam) -> None:
+        """Give a closed exam its other order; all else stays. Raises `SpoolError`."""
+        closed = self.record(self.folder(exam)).closed
+        self._write_json(exam, "exam.json", {"exam": _EXAM.dump_python(exam, mode="json"), "closed": closed})
 
     def write_exposure(self, exam: Exam, exposure: Exposure) -> None:
         """Write or replace the record of one irradiation event."""
