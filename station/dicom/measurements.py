@@ -9,9 +9,9 @@
     └─ Qualitative Evaluations: texts, each whole in itself
 
 Quantities carry a public code where one is (Width, Length, Z-score), else one of `station.codes`, whose
-scheme the object declares. Uncertainty is CID 225's range above and below, in the unit of the value. Densities
-name their constant, scores their population. Band and hazard ratio are texts with caveats and ranges inside:
-no reader can show the one without the other. A value is a decimal string and beside it the exact binary.
+scheme the object declares. Uncertainty is CID 225's range above and below, in the unit of the value. A density
+names its constant, a score its population. Band and hazard ratio are texts with caveats and ranges inside: no
+reader can show the one without the other. A value is a decimal string and beside it the exact binary.
 """
 
 from collections.abc import Iterator
