@@ -115,7 +115,7 @@ def measured() -> DxrResult:
     bones = (bone(2, 1.702, 8.214, 66.1), bone(3, 1.688, 8.031, 63.7), bone(4, 1.293, 6.584, 57.2))
     shares = np.array([1, 1, 0.5]) / 2.5
     vpa_cm = float(shares @ [one.vpa_cm.value for one in bones])
-    bmd = 1.315 * vpa_cm * (1 - 0.011)
+    bmd = 1.315 * 1.015 * vpa_cm * (1 - 0.011)  # at the reference magnification
     t_score, z_score = (bmd - 0.598) / 0.034, -0.37
     coarse = Reason("pixel-coarse", "the pixels are coarse", "Prefer full resolution.", 0.16, 0.15)
     caveats = ("not a WHO diagnosis", "central DXA decides")
