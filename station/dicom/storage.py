@@ -10,7 +10,7 @@
                                              (b) at once on an association of its own to `Listener`
                                              (c) the same minutes or hours later
 
-What a C-STORE status means here (PS3.4 table B.2-1, PS3.7 annex C): 0000 and the warnings B000, B006, B007 are
+What a C-STORE status means (PS3.4 table B.2-1, PS3.7 annex C): 0000 and the warnings B000, B006, B007 are
 stored, so is 0111 (it is there already); A7xx and everything temporary or unknown is repeated; A9xx, Cxxx,
 0117, 0122, 0211 and 0212 are refusals for good. No answer means unknown, so it is repeated: the same UID
 twice is harmless. An archive's own error comment is dropped, it may name the patient.
@@ -30,17 +30,15 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import (
-    StorageCommitmentPushModel,
-    StorageCommitmentPushModelInstance,
-    Verification,
-)
 from pynetdicom.transport import ThreadedAssociationServer
 
 from station.dicom.association import NotSupported, associated
 from station.hospital import Archive, Hospital
-from station.network import NetworkError, PeerRefused, PeerSilent, TlsFailed, Unreachable, server_context
+from station.network import NetworkError, PeerRefused, PeerSilent, Unreachable, server_context
 
+_VERIFICATION = "1.2.840.10008.1.1"
+_PUSH = "1.2.840.10008.1.20.1"  # Storage Commitment Push Model, and its only instance
+_PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
 _STORED = {0x0000, 0x0111, 0xB000, 0xB006, 0xB007}
 _FOR_GOOD = {0x0117, 0x0122, 0x0211, 0x0212}  # and A9xx, Cxxx
 _POLL_S = 0.01
@@ -85,7 +83,7 @@ def store(hospital: Hospital, archive: Archive, files: Sequence[Path]) -> Iterat
     if not heads:
         return
     # with Verification an archive that takes none of our classes still accepts: its answer is then certain
-    classes = [Verification, *dict.fromkeys(head.MediaStorageSOPClassUID for head in heads.values())]
+    classes = [_VERIFICATION, *dict.fromkeys(head.MediaStorageSOPClassUID for head in heads.values())]
     with associated(hospital, archive, classes, syntaxes=_syntaxes(heads.values())) as association:
         for number, (file, head) in enumerate(heads.items()):
             yield _stored(association, archive, number % 0xFFFF + 1, (file, head))
@@ -185,15 +183,14 @@ def ask_commitment(
             heard.append(answer)
         return ours
 
-    push = StorageCommitmentPushModel
     handlers = [(evt.EVT_N_EVENT_REPORT, _reported, [hear])]
-    with associated(hospital, archive, [push], roles=[push], handlers=handlers) as association:
+    with associated(hospital, archive, [_PUSH], roles=[_PUSH], handlers=handlers) as association:
         try:
             status, _ = association.send_n_action(
                 _request(instances, transaction_uid),
                 _REQUEST_STORAGE_COMMITMENT,
-                push,
-                StorageCommitmentPushModelInstance,
+                _PUSH,
+                _PUSH_INSTANCE,
             )
         except (ValueError, RuntimeError) as error:
             raise _broken(archive) from error
@@ -257,7 +254,7 @@ class Listener:
     ) -> None:
         self._hospital = hospital
         self._contexts = contexts
-        self._handlers = [(evt.EVT_N_EVENT_REPORT, _reported, [heard]), *handlers]
+        self._handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, _reported, [heard]), *handlers]
         self._server: ThreadedAssociationServer | None = None
         self._lock = threading.Lock()
 
@@ -306,9 +303,9 @@ class Listener:
         entity = AE(ae_title=self._hospital.ae_title)
         entity.acse_timeout = entity.dimse_timeout = timeouts.answer_s
         entity.network_timeout = timeouts.network_s
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(_VERIFICATION)
         # the archive calls and still has the provider's role
-        entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+        entity.add_supported_context(_PUSH, scu_role=True, scp_role=True)
         for uid in self._contexts:
             entity.add_supported_context(uid)
         return entity

@@ -49,6 +49,7 @@ class Outbox:
         self._revision = 0
         self._jobs: dict[str, Job] = {}
         self._boxes: dict[tuple[str, State], _Box] = {}
+        self._waited_for: set[str] = set()
         self.damaged: tuple[Path, ...] = ()  # unreadable job files; putting the same job again mends them
         for state in State:
             (self._root / state).mkdir(parents=True, exist_ok=True)
@@ -159,6 +160,8 @@ class Outbox:
                     for job, warning in jobs
                 ]
             )
+            if self._waited_for & warnings.keys():
+                self._announce()
 
     def failed(self, job_ids: Iterable[str], why: tuple[str, str], *, park: bool = False) -> None:
         """An attempt failed, with (message, remedy); parked jobs wait for a person."""
@@ -210,8 +213,12 @@ class Outbox:
                 if (new := self._answered(job, transaction_uid, committed, failed)) is not None
             ]
             self._keep(changed)
-            self._announce()
         return tuple(changed)
+
+    def knows(self, transaction_uid: str) -> bool:
+        """Whether this commitment request is ours and not forgotten."""
+        with self._changed:
+            return any(transaction_uid in job.transactions for job in self._jobs.values())
 
     def awaits(self, transaction_uid: str, job_ids: Iterable[str]) -> bool:
         """Whether the answer to this request is still missing for some of these objects."""
@@ -333,6 +340,8 @@ class Outbox:
         with contextlib.suppress(KeyError):
             self._leave(self._jobs[job.id])
         self._jobs[job.id] = job
+        if job.after:
+            self._waited_for.add(job.after)
         self._boxes.setdefault((job.destination, job.state), {}).setdefault(job.exam_uid, {})[job.id] = None
 
     def _leave(self, job: Job) -> None:
