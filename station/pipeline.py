@@ -107,11 +107,13 @@ def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, f
         When an object cannot be built or fails the semantic lint: a contradiction is never written.
     """
     facts = billing.Facts(
-        acquired_here=exposure.image,
+        acquired_here=True,
         under_dxr_protocol=exam.protocol == setting.protocol.id,
         accepted=True,
         side_agrees=not _contradicts_side(outcome.result),
         result=outcome.result,
+        image_present=exposure.image,
+        already_charged=False,
     )
     charge = billing.code_for(facts, setting.protocol.codes)
     index = outcome.exposure_index
