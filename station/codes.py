@@ -34,6 +34,8 @@ class Term:
         return Coded(self.value, SCHEME, self.meaning)
 
 
+_LENGTH = Coded("410668003", "SCT", "Length")
+
 TERMS = (
     # quantities; `unit` is UCUM, the annotation in braces is a unity for UCUM
     Term("bmd", "DXR-BMD", "DXR bone mineral density estimate", "g/cm2"),
@@ -43,10 +45,10 @@ TERMS = (
     Term("mci_area", "DXR-MCIA", "Cortical area per squared width of a metacarpal", "1"),
     Term("vpa", "DXR-VPA", "Cortical volume per projected area", "cm"),
     Term("t", "DXR-CT", "Thickness of one cortical wall", "mm"),
-    Term("w", "DXR-W", "Outer width of a metacarpal shaft", "mm"),
+    Term("w", "DXR-W", "Outer width of a metacarpal shaft", "mm", Coded("103355008", "SCT", "Width")),
     Term("porosity", "DXR-POR", "Cortical porosity, fraction", "1"),
     Term("bhi", "DXR-BHI", "Bone health index", "{mm^0.34}"),
-    Term("length", "DXR-L", "Length of a metacarpal, base end estimated", "mm"),
+    Term("length", "DXR-L", "Length of a metacarpal, base end estimated", "mm", _LENGTH),
     Term("cortical_area", "DXR-CA", "Cortical area of a shaft section", "mm2"),
     Term("second_moment", "DXR-SMA", "Second moment of area, bending in the image plane", "mm4"),
     Term("section_modulus", "DXR-SM", "Section modulus, bending in the image plane", "mm3"),
@@ -56,6 +58,17 @@ TERMS = (
     Term("hazard_per_sd", "DXR-HRSD", "Hazard ratio per standard deviation of density lost", "1"),
     Term("hazard", "DXR-HR", "Hazard ratio relative to the mean of same age and sex", "1"),
     Term("risk", "DXR-R10", "Probability of fracture within ten years", "%"),
+    # method and place; no public code of a single metacarpal was found in DICOM's context groups
+    Term("method", "DXR-RG", "Digital X-ray radiogrammetry"),
+    Term("metacarpal_2", "DXR-MC2", "Second metacarpal"),
+    Term("metacarpal_3", "DXR-MC3", "Third metacarpal"),
+    Term("metacarpal_4", "DXR-MC4", "Fourth metacarpal"),
+    # what a later result needs to be compared with this one
+    Term("porosity_measured", "DXR-PORM", "Whether porosity was measured in this image"),
+    Term("constant_status", "DXR-KST", "Status of the density constant"),
+    Term("reference_status", "DXR-REFS", "Status of the reference population"),
+    Term("detector_type", "DXR-DET", "Type of detector"),
+    Term("detector_serial", "DXR-DSN", "Serial number of the detector"),
     # texts
     Term("report", "DXR-REP", "DXR report of one hand"),
     Term("status", "DXR-STAT", "Whether the analysis measured or refused"),
