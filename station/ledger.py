@@ -1,9 +1,9 @@
 """The ledger of charges: append-only, one row per exam and per order, on disk before a charge leaves.
 
 SQLite in WAL mode with synchronous=FULL: a claim that was answered yes survives a loss of power. The same
-charge claimed again is answered yes again, so that a run after a crash goes on; any other charge for the same
-exam or the same accession number is answered no. Rows hold the proof: UIDs and the name of who released it,
-never the patient's.
+code for the same exam and order claimed again is answered yes again, so that a run after a crash or a second
+release goes on with the charge there is; any other charge for that exam or that order is answered no. Rows
+hold the proof of the first claim: UIDs and the name of who released it, never the patient's.
 """
 
 import json
@@ -53,8 +53,9 @@ class Ledger:
             try:
                 self._db.execute("INSERT INTO charge (exam, accession, proof) VALUES (?, ?, ?)", row)
             except sqlite3.IntegrityError:
-                found = self._db.execute("SELECT proof FROM charge WHERE exam = ?", row[:1]).fetchone()
-                return found is not None and found[0] == proof
+                query = "SELECT proof FROM charge WHERE exam = ? AND accession IS ?"
+                found = self._db.execute(query, row[:2]).fetchone()
+                return found is not None and json.loads(found[0])["code"] == json.loads(proof)["code"]
         return True
 
     def already_charged(self, exam_uid: str, accession_number: str) -> bool:
