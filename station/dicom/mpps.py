@@ -291,7 +291,7 @@ def _one_series(exam: Exam, series_uid: str, description: str) -> Dataset:
 
 
 def _dose(step: Dataset, exposures: Sequence[Exposure]) -> None:
-    """Every irradiation counts, with or without image; a sum that misses one would be too low and is left out."""
+    """Every irradiation counts, with or without image; a sum that misses one would be too low: left out."""
     irradiations = [exposure for exposure in exposures if _radiated(exposure)]
     step.TotalNumberOfExposures = len(irradiations)
     if len({exposure.sid_mm for exposure in irradiations}) == 1:
