@@ -4,7 +4,7 @@ from math import isclose, log10
 
 from station.dicom.image import REGION_CODES, VIEW_CODES
 from station.dicom.lint_object import PROCEDURE_CODES, Findings
-from station.dicom.lint_seen import Seen
+from station.dicom.lint_seen import Seen, code_of
 from station.exam import Exam
 
 _DI_TOLERANCE = 0.02  # DI is written with two decimals
@@ -27,7 +27,7 @@ def patient_view(seen: Seen, _exam: Exam | None) -> Findings:
         ("body-part", "BodyPartExamined", "AnatomicRegionSequence", REGION_CODES),
     ):
         value = seen.get(text)
-        codes = [item.get("CodeValue") for item in seen.dataset.get(sequence) or ()]
+        codes = [code_of(item)[0] for item in seen.dataset.get(sequence) or ()]
         if value not in table or codes != [table[value][0]]:
             yield name, f"{text} '{value}' and {sequence} {codes} do not say the same"
 
@@ -80,7 +80,7 @@ def _pair(seen: Seen, keyword: str) -> tuple[float, float] | None:
 def procedure(seen: Seen, _exam: Exam | None) -> Findings:
     """Procedure and performed protocol are the code that billing decided, and the same."""
     procedure, performed = (
-        [(item.get("CodeValue"), item.get("CodingSchemeDesignator")) for item in seen.dataset.get(name) or ()]
+        [code_of(item) for item in seen.dataset.get(name) or ()]
         for name in ("ProcedureCodeSequence", "PerformedProtocolCodeSequence")
     )
     allowed = [[], *([(code, "C4")] for code in PROCEDURE_CODES)]

@@ -59,7 +59,7 @@ class Seen:
     @property
     def codes(self) -> Iterator[tuple[Path, Dataset]]:
         """Every coded item."""
-        return ((path, item) for path, item in self.items if "CodeValue" in item)
+        return ((path, item) for path, item in self.items if "CodeValue" in item or "LongCodeValue" in item)
 
     def moment(self, what: str) -> datetime | None:
         """Date and time of e.g. `Acquisition`, in the object's zone or UTC; None if not given whole."""
@@ -103,7 +103,8 @@ def of_others(path: Path) -> bool:
 
 def code_of(item: Dataset) -> Name:
     """Value and scheme of a coded item."""
-    return str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", ""))
+    value = item.get("CodeValue") or item.get("LongCodeValue") or ""
+    return str(value), str(item.get("CodingSchemeDesignator", ""))
 
 
 def name_of(item: Dataset) -> Name | None:

@@ -9,7 +9,7 @@
     └─ Qualitative Evaluations: texts, each whole in itself
 
 Quantities carry a public code where one is (Width, Length, Z-score), else one of `station.codes`, whose
-scheme the object declares. Uncertainty is CID 225's range above and below, in the unit of the value. A density
+scheme the object declares. Uncertainty is CID 225's range above and below, in the value's unit. A density
 names its constant, a score its population. Band and hazard ratio are texts with caveats and ranges inside: no
 reader can show the one without the other. A value is a decimal string and beside it the exact binary.
 """
@@ -24,8 +24,8 @@ from station.codes import SCHEME, SCHEME_NAME, SCHEME_UID, SCHEME_VERSION, Quant
 from station.dicom.earlier import NotOurs as NotOurs  # noqa: PLC0414  re-exported: out and in belong together
 from station.dicom.earlier import read as read  # noqa: PLC0414  re-exported: out and in belong together
 from station.dicom.equipment import device_uid
-from station.dicom.modules import items
-from station.dicom.report import begin_report, physician_release, predecessor, procedure_codes, request
+from station.dicom.modules import evidence, items, performed_step_reference, referenced_request
+from station.dicom.report import begin_report, physician_release, predecessor
 from station.exam import Side
 from station.protocols import Code as ProcedureCode
 from station.result import DxrResult, Hazard, Reason, Triage
@@ -79,10 +79,7 @@ def build(study: Study, image: Dataset) -> Dataset:
 def _document(dataset: Dataset, study: Study, image: Dataset) -> None:
     """The SR Document General module (C.17.2)."""
     release = physician_release(study)
-    order = request(study)
-    dataset.ReferencedPerformedProcedureStepSequence = image.get(
-        "ReferencedPerformedProcedureStepSequence", items()
-    )
+    dataset.ReferencedPerformedProcedureStepSequence = items(performed_step_reference(study.exam))
     dataset.CompletionFlag = "COMPLETE"
     dataset.PreliminaryFlag = "PRELIMINARY" if release is None else "FINAL"
     dataset.VerificationFlag = "UNVERIFIED" if release is None else "VERIFIED"
@@ -94,24 +91,10 @@ def _document(dataset: Dataset, study: Study, image: Dataset) -> None:
         observer.VerificationDateTime = f"{at:%Y%m%d%H%M%S.%f}"
         observer.VerifyingObserverIdentificationCodeSequence = items()
         dataset.VerifyingObserverSequence = items(observer)
-        dataset.PredecessorDocumentsSequence = items(predecessor(study, _KIND, SOP_CLASS))
-    if order is not None:
-        dataset.ReferencedRequestSequence = items(order)
-    dataset.PerformedProcedureCodeSequence = items(*procedure_codes(study))
-    dataset.CurrentRequestedProcedureEvidenceSequence = items(_evidence(image))
-
-
-def _evidence(image: Dataset) -> Dataset:
-    instance = Dataset()
-    instance.ReferencedSOPClassUID = image.SOPClassUID
-    instance.ReferencedSOPInstanceUID = image.SOPInstanceUID
-    series = Dataset()
-    series.SeriesInstanceUID = image.SeriesInstanceUID
-    series.ReferencedSOPSequence = items(instance)
-    item = Dataset()
-    item.StudyInstanceUID = image.StudyInstanceUID
-    item.ReferencedSeriesSequence = items(series)
-    return item
+        dataset.PredecessorDocumentsSequence = predecessor(dataset, study, _KIND)
+    dataset.ReferencedRequestSequence = items(referenced_request(study.exam))
+    dataset.PerformedProcedureCodeSequence = items(*dataset.get("ProcedureCodeSequence", ()))
+    dataset.CurrentRequestedProcedureEvidenceSequence = evidence([image])
 
 
 def _tree(study: Study, result: DxrResult, image: Dataset) -> Dataset:
