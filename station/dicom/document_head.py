@@ -15,9 +15,9 @@ from station.dicom.modules import (
     evidence,
     items,
     performed_step_reference,
+    referenced_request,
     study_code,
 )
-from station.dicom.report import request
 from station.study import Study
 
 _SERIES = {"dose": (13, "SR"), "rejection": (14, "KO")}  # Series Number, Modality
@@ -38,9 +38,7 @@ def begin_document(
     dataset.ReferencedPerformedProcedureStepSequence = items(performed_step_reference(exam))
     dataset.InstanceNumber = 1
     dataset.ContentDate, dataset.ContentTime = date_time(study.made_at, exam)
-    order = request(study)
-    if order is not None:
-        dataset.ReferencedRequestSequence = items(order)
+    dataset.ReferencedRequestSequence = items(referenced_request(exam))
     if referred:
         dataset.CurrentRequestedProcedureEvidenceSequence = evidence(referred)
     return dataset

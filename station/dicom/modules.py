@@ -112,6 +112,20 @@ def performed_step(dataset: Dataset, exam: Exam, description: str) -> None:
     dataset.RequestAttributesSequence = items(request)
 
 
+def referenced_request(exam: Exam) -> Dataset:
+    """The request that a document answers: one item of its Referenced Request Sequence (C.17.2)."""
+    item, request = exam.item, Dataset()
+    request.StudyInstanceUID = item.requested_study_uid or item.study_instance_uid
+    request.ReferencedStudySequence = items()
+    request.AccessionNumber = item.accession_number
+    request.PlacerOrderNumberImagingServiceRequest = ""
+    request.FillerOrderNumberImagingServiceRequest = ""
+    request.RequestedProcedureID = item.requested_procedure_id
+    request.RequestedProcedureDescription = item.procedure
+    request.RequestedProcedureCodeSequence = items()
+    return request
+
+
 def reference(dataset: Dataset) -> Dataset:
     """One item that refers to this object: its SOP class and instance."""
     return _referring(dataset.SOPClassUID, dataset.SOPInstanceUID)

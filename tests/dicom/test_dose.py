@@ -14,10 +14,10 @@ from station.dicom.image import build_pair
 from station.dicom.modules import write
 from station.exam import REJECTION_REASONS, Exposure, Patient, Rejection, Side
 from station.study import Equipment
-from tests.dicom.validators import complaints, needs_dciodvfy, needs_dsrdump
+from validators import complaints, needs_dciodvfy, needs_dsrdump
 
 # The fixtures that are given are factories and frozen values: nothing of one example reaches the next.
-pure = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+pure = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # PS3.16, rows that are mandatory for a projection X-ray system whose source, detector and mechanics are known.
 # TID 10002 and 10007 as published in 2024, TID 10001 and 10003 as published in 2013 and from memory.
