@@ -199,7 +199,7 @@ def _acquisition(image: Dataset, exam: Exam, exposure: Exposure, context: Contex
     # What was asked for or assumed is not what was given: unknown stays absent.
     if delivered is not None and delivered.end is not EndOfExposure.UNKNOWN:
         _delivered(image, delivered)
-    if exposure.dap_ugym2 is not None:
+    if exposure.dap_ugym2:  # a meter that reads zero after an exposure has not measured it
         image.ImageAndFluoroscopyAreaDoseProduct = decimal(exposure.dap_ugym2 * _DGYCM2_PER_UGYM2)
     if context.exposure_index is not None:
         image.ExposureIndex = decimal(context.exposure_index.ei)
