@@ -40,6 +40,7 @@ _BROKEN = (
     OSError,
     RecursionError,
     TypeError,
+    UserWarning,  # where warnings are made errors
     ValueError,
     struct.error,
 )
