@@ -24,8 +24,10 @@ from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from station.connection import (
+from station.hospital import Hospital, Peer
+from station.network import (
     NetworkError,
+    PeerRefused,
     PeerSilent,
     TlsFailed,
     Unreachable,
@@ -34,7 +36,6 @@ from station.connection import (
     server_context,
     wants_tls,
 )
-from station.hospital import Hospital, Peer
 
 __all__ = [
     "AssociationRefused",
@@ -70,14 +71,6 @@ class AssociationRefused(NetworkError):  # noqa: N818  reads as the message it i
 
 class NotSupported(NetworkError):  # noqa: N818  reads as the message it is
     """The peer has no presentation context for what is asked."""
-
-
-class PeerRefused(NetworkError):  # noqa: N818  reads as the message it is
-    """The peer answered with a failure status."""
-
-    def __init__(self, message: str, remedy: str, status: int, *, again: bool = True) -> None:
-        super().__init__(message, remedy, again=again)
-        self.status = status
 
 
 class _Socket(AssociationSocket):
@@ -118,9 +111,11 @@ def associated(
     *,
     roles: Sequence[str] = (),
     handlers: Sequence[Any] = (),
+    syntaxes: Sequence[str] = (),
 ) -> Generator[Association]:
     """An association for these SOP classes; `roles` are those that the station also serves to the peer.
 
+    `syntaxes` are the transfer syntaxes to offer, best first; without them the uncompressed ones.
     Released at the end, aborted when the block is left by an error.
 
     Raises
@@ -134,7 +129,8 @@ def associated(
         heard.append(event.primitive)
 
     listening = [*handlers, (evt.EVT_ACSE_RECV, hear)]
-    association = _requested(hospital, peer, sop_classes, [_role(uid) for uid in roles], listening)
+    wanted = {uid: list(syntaxes or _SYNTAXES) for uid in sop_classes}
+    association = _requested(hospital, peer, wanted, [_role(uid) for uid in roles], listening)
     if not association.is_established:
         raise _refusal(hospital, peer, association, heard)
     try:
@@ -192,7 +188,7 @@ def _lost(peer: Peer) -> PeerSilent:
 
 
 def _requested(
-    hospital: Hospital, peer: Peer, sop_classes: Iterable[str], roles: list[Any], handlers: list[Any]
+    hospital: Hospital, peer: Peer, wanted: dict[str, list[str]], roles: list[Any], handlers: list[Any]
 ) -> Association:
     """The association after its negotiation, whatever came of that."""
     entity = _Entity(ae_title=hospital.ae_title)
@@ -200,8 +196,8 @@ def _requested(
     entity.acse_timeout = entity.dimse_timeout = hospital.timeouts.answer_s
     entity.network_timeout = hospital.timeouts.network_s
     entity.connection_timeout = hospital.timeouts.connect_s
-    for uid in sop_classes:
-        entity.add_requested_context(uid, _SYNTAXES)
+    for uid, offered in wanted.items():
+        entity.add_requested_context(uid, offered)
     tls = None if peer.plain or hospital.tls is None else (client_context(hospital.tls), peer.host)
     try:
         return entity.associate(

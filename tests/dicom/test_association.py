@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind, Verification
 
-from station.connection import PeerSilent, TlsFailed, Unreachable, probe
+from station.network import PeerSilent, TlsFailed, Unreachable, probe
 from station.dicom.association import (
     AssociationRefused,
     NotSupported,

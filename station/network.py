@@ -1,8 +1,15 @@
-"""Connections to the hospital's peers: mutual TLS, deadlines, and errors that say what to do.
+"""Connections to the hospital's peers, whatever is spoken: mutual TLS, deadlines, and what can go wrong.
 
 TLS is 1.2 or newer with forward secrecy and authenticated encryption (BCP 195 as of RFC 9325), and both sides
-show a certificate. A plain connection is made only to a peer whose file says so. No DICOM here: HL7 connects
-in the same way.
+show a certificate. A plain connection is made only to a peer whose file says so.
+
+::
+
+    NetworkError
+    ├── Unreachable    nobody there
+    ├── TlsFailed      no trust
+    ├── PeerSilent     no answer in time, or the line broke
+    └── PeerRefused    a failure was answered
 """
 
 import socket
@@ -40,6 +47,14 @@ class TlsFailed(NetworkError):  # noqa: N818  reads as the message it is
 
 class PeerSilent(NetworkError):  # noqa: N818  reads as the message it is
     """An answer did not come in time, or the connection broke."""
+
+
+class PeerRefused(NetworkError):  # noqa: N818  reads as the message it is
+    """The peer answered with a failure status."""
+
+    def __init__(self, message: str, remedy: str, status: int, *, again: bool = True) -> None:
+        super().__init__(message, remedy, again=again)
+        self.status = status
 
 
 def client_context(tls: Tls) -> ssl.SSLContext:
