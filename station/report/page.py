@@ -62,7 +62,7 @@ def render(sheet: Sheet, paper: Paper = "a4") -> bytes:
                 ignore_system_fonts=True,
                 sys_inputs={"data": data, "paper": paper, "level": str(level)},
                 pdf_standards=list(STANDARDS),
-                timestamp=sheet.study.made_at,
+                timestamp=sheet.study.made_at.replace(microsecond=0),
             )
         except typst.TypstError as error:
             failure = error
