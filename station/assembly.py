@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from station.clock import VirtualClock
+from station.clock import RealClock, VirtualClock
 from station.conduct import Parts
 from station.config import RoomFile, build
 from station.controller import Controller
@@ -62,7 +62,7 @@ def assemble(
         focal_spot_mm=room.site.focal_spot_mm,
     )
     spool = Spool(folder / "spool")
-    outbox = Outbox(folder, clock)
+    outbox = Outbox(folder, RealClock())  # the hospital's time is real
     parts = Parts(
         room=room,
         equipment=equipment,
