@@ -143,8 +143,6 @@ def test_colours_are_those_of_a_colour_management_system(srgb):
     to_lab = ImageCms.buildTransform(
         ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB", 5000), "RGB", "LAB"
     )
-    from PIL import Image
-
     light, a, b = ImageCms.applyTransform(Image.new("RGB", (1, 1), srgb), to_lab).getpixel((0, 0))
     found = presentation_state.cielab(srgb)
     assert [value / 257 for value in found] == pytest.approx([light, a, b], abs=2)
