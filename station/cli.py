@@ -225,7 +225,7 @@ def calibrate(
 
 @app.command()
 def simulate(
-    name: Annotated[str, typer.Argument(help="room, or one device: r2cp, gige, modbus, camera, diamentor …")],
+    name: Annotated[str, typer.Argument(help="room, pacs, or one device: r2cp, gige, modbus, camera …")],
     room: _Room = "room-example",
     tcp: Annotated[str, typer.Option(help="HOST:PORT of one device.")] = "",
     pty: Annotated[Path | None, typer.Option(help="Path of one device's serial line.")] = None,
@@ -238,18 +238,23 @@ def simulate(
     ] = False,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Not the room file's addresses.")] = False,
     seconds: Annotated[float | None, typer.Option(help="End after so long, not with the input.")] = None,
-    write: Annotated[Path | None, typer.Option(help="Write the room file that connects to it.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the file that connects to it.")] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="pacs with TLS: folder of {certificate,key,authorities}.pem.")
+    ] = None,
 ) -> None:
-    """Simulate a room on real wires; prints its room file, then obeys orders ('?' lists them)."""
+    """Simulate a room or hospital on real wires; prints its file, then obeys orders ('?' lists them)."""
     from station import simulate as simulation
     from station.config import load_room
 
     with _usage_errors():
         file = load_room(room)
-        wish = simulation.Wish(name, tcp, str(pty or ""), free_ports, attendant)
-        simulated = simulation.make(wish, file, _simulation(phantom, pose, None, None, seed, fault))
+        wish = simulation.Wish(name, tcp, str(pty or ""), free_ports, attendant, str(certificates or ""))
+        simulated, make_text = simulation.find(
+            wish, file, _simulation(phantom, pose, None, None, seed, fault)
+        )
         with simulation.running(simulated, follow_lamps=attendant):
-            text = simulation.room_file(file, simulated)
+            text = make_text()
             if write:
                 write.write_text(text, encoding="utf-8")
             typer.echo(text)

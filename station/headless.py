@@ -180,9 +180,8 @@ def _report(controller: Controller, reviewed: Snapshot, done: Snapshot) -> Repor
 def _visit(controller: Controller, exam: Exam, exposure: Exposure) -> dict[str, Any]:
     """The type is said as in the images, so that a later analysis of them says the same."""
     equipment = controller.parts.setting.equipment
-    kind = f"{equipment.manufacturer} {equipment.model}".strip()
     day = exposure.started_at.astimezone(exam.opened_at.tzinfo).date()
-    return visit_json(day, kind, _source(controller))
+    return visit_json(day, equipment.kind, _source(controller))
 
 
 def _stuck(controller: Controller, stuck: Stuck, side: Side | None) -> Report:

@@ -12,4 +12,7 @@ It refuses what the standard lets a peer refuse, and has the ills of `simulators
 
 from simulators.pacs.hospital import Hospital as Hospital
 from simulators.pacs.hospital import Ports as Ports
+from simulators.pacs.hospital import Setup as Setup
+from simulators.pacs.hospital import at_terminal as at_terminal
+from simulators.pacs.orders import seeded as seeded
 from simulators.pacs.steps import Step as Step

@@ -1,6 +1,9 @@
 """The simulated hospital: what a test or a person at a terminal holds in hand."""
 
+import re
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +31,8 @@ _WAYS: tuple[Way, ...] = ("same", "new", "later")
 HELP = """\
 spoil ILL[:ARGUMENT] · heal [ILL]   one of the ills below · the hospital is well again
 commitment same|new|later           how commitments are reported
+rows NUMBER                         so many more orders on the worklist
+station AE_TITLE HOST:PORT          where a station listens, for reports of commitment and C-MOVE
 list                                what has come, and what is wrong
 """
 
@@ -41,6 +46,7 @@ class Ports:
     mllp: int = 0
 
 
+_STATION_AT = re.compile(r"(?P<ae_title>\S{1,16}) (?P<host>[^:\s]+):(?P<port>\d{1,5})")
 EXAMPLE_PORTS = Ports(11120, 11121, 11122)
 
 
@@ -61,8 +67,9 @@ class Hospital:
 
     def __init__(self, setup: Setup | None = None) -> None:
         self.setup = setup = setup or Setup()
-        self._own = tempfile.TemporaryDirectory(prefix="dxr-pacs-") if setup.folder is None else None
-        folder = setup.folder or Path(self._own.name if self._own else "")
+        folder = setup.folder or Path(tempfile.mkdtemp(prefix="dxr-pacs-"))
+        if setup.folder is None:
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         listens, calls = server_tls(setup.certificates), client_tls(setup.certificates)
         self.ills = Ills()
         self._stations = {_STATION: (HOST, _STATION_PORT)}
@@ -105,8 +112,6 @@ class Hospital:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        if self._own:
-            self._own.cleanup()
 
     # --- orders --------------------------------------------------------------------------------------
 
@@ -127,6 +132,7 @@ class Hospital:
     def obey(self, order: str) -> str:
         """Do as typed. Raises `BadSettings` with what can be asked for."""
         word, _, rest = order.partition(" ")
+        station = _STATION_AT.fullmatch(rest)
         if word == "spoil" and rest:
             name, _, argument = rest.partition(":")
             self.spoil(name, argument)
@@ -134,6 +140,10 @@ class Hospital:
             self.heal(rest or None)
         elif word == "commitment" and rest in _WAYS:
             self.commitment.way = rest
+        elif word == "rows" and rest.isdecimal():
+            self.worklist.orders = seeded(int(rest))
+        elif word == "station" and station:
+            self.know(station["ae_title"], station["host"], int(station["port"]))
         elif order == "list":
             return self._listed()
         else:
@@ -193,7 +203,7 @@ class Hospital:
             "mpps": ris,
             "archives": {"pacs": pacs},
             "priors": {"archive": "pacs"},
-            "messages": {"results": mllp, "charges": mllp, "receiver": "RIS"},
+            "messages": {"results": mllp, "charges": dict(mllp), "receiver": "RIS"},
         }
 
     # --- private -------------------------------------------------------------------------------------
@@ -245,7 +255,7 @@ class Hospital:
 
     def _listed(self) -> str:
         received, kept = self.received, self.kept
-        lines = [f"objects: {len(kept)} kept, {sum(received.values())} received"]
+        lines = [f"objects: {len(kept)} kept, {sum(received.values())} received, in {self.archive.folder}"]
         lines += [f"  {uid} {sop_class} came {received.get(uid, 0)}×" for uid, sop_class in kept.items()]
         lines += [f"step {uid}: {', '.join(step.history)}" for uid, step in self.steps.items()]
         lines += [f"refused: {complaint}" for complaint in self.complaints]
@@ -253,3 +263,17 @@ class Hospital:
         lines += [f"message: {message.splitlines()[0]}" for message in self.messages]
         lines += [f"ill: {name} {argument}".rstrip() for name, argument in self.ills.now().items()]
         return "\n".join(lines)
+
+
+def at_terminal(
+    faults: Sequence[str] = (), seed: int = 1, certificates: str = "", *, free_ports: bool = False
+) -> Hospital:
+    """For `dxr-station simulate pacs`: on the ports of the example file, ill from the start if ordered so."""
+    ports = Ports() if free_ports else EXAMPLE_PORTS
+    hospital = Hospital(
+        Setup(seed=seed, ports=ports, certificates=Path(certificates) if certificates else None)
+    )
+    for fault in faults:
+        name, _, argument = fault.partition(":")
+        hospital.ills.spoil(name, argument)
+    return hospital

@@ -83,7 +83,7 @@ def listing() -> str:
         )
         for name, kind in KINDS.items()
     )
-    return "\n".join(f"{name:<58}{says}" for name, says in rows)
+    return "\n".join(f"{name:<60}{says}" for name, says in rows)
 
 
 class Ills:

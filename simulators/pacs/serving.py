@@ -124,6 +124,7 @@ class Server:
         until_s = time.monotonic() + _END_WITHIN_S
         for association in listener.active_associations:
             cut(association)
+            _wake(association)
             association.join(max(until_s - time.monotonic(), 0))
 
     @property
@@ -163,6 +164,13 @@ def cut(association: Association) -> None:
     if line is not None and line.socket is not None:
         with contextlib.suppress(OSError):
             line.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _wake(association: Association) -> None:
+    """Who connects and leaves without a word is otherwise waited for until the association's timeout."""
+    if association.requestor.primitive is None:
+        waiting: Any = association.dul.to_user_queue
+        waiting.put(None)
 
 
 def server_tls(folder: Path | None) -> ssl.SSLContext | None:

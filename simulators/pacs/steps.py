@@ -22,7 +22,8 @@ PROCESSING_FAILURE, DUPLICATE, NO_SUCH_INSTANCE = 0x0110, 0x0111, 0x0112
 MAY_NO_LONGER_BE_UPDATED = 0xA710
 
 _REFERENCE = {"ReferencedSOPClassUID": 1, "ReferencedSOPInstanceUID": 1}
-_CODE = {"CodeValue": 1, "CodingSchemeDesignator": 1, "CodeMeaning": 1}  # long codes are not kept here
+_CODE = {"CodeValue": 1, "CodingSchemeDesignator": 1, "CodeMeaning": 1}
+_OTHER_CODE_VALUES = ("LongCodeValue", "URNCodeValue")  # one of them instead of Code Value
 _SERIES = {
     "PerformingPhysicianName": 2,
     "ProtocolName": 1,
@@ -184,6 +185,8 @@ class Steps:
 def _problems(given: Dataset, table: Mapping[str, int], where: str = "") -> Iterator[tuple[int, str]]:
     """Status and sentence for everything that is missing, in sequences too."""
     for keyword, kind in table.items():
+        if keyword == "CodeValue" and any(given.get(other) for other in _OTHER_CODE_VALUES):
+            continue
         if keyword not in given:
             yield MISSING_ATTRIBUTE, f"{where}{keyword} (type {kind}) is missing"
         elif kind == 1 and given[keyword].is_empty:

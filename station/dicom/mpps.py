@@ -25,7 +25,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from station.devices import Delivered, EndOfExposure
-from station.dicom.modules import coded, date_time, decimal, items
+from station.dicom.modules import coded, date_time, decimal, items, performed_step_id
 from station.dicom.modules import write as write  # noqa: PLC0414  re-exported: the outbox keeps these as files
 from station.exam import DISCONTINUATION_REASONS, Exam, Exposure
 from station.hospital import Hospital
@@ -75,12 +75,6 @@ def uid(exam: Exam) -> str:
     return exam.uid_for("mpps")
 
 
-def step_id(exam: Exam) -> str:
-    """Performed Procedure Step ID: the scheduled one, and for an emergency one of the exam's own."""
-    number = int(exam.uid_for("performed-step").rsplit(".", 1)[1])
-    return exam.item.scheduled_step_id or f"X{number % 10**15:015d}"
-
-
 def created(exam: Exam, equipment: Equipment, ae_title: str, modality: str = "DX") -> Dataset:
     """What N-CREATE says when the exam is opened."""
     item = exam.item
@@ -95,7 +89,7 @@ def created(exam: Exam, equipment: Equipment, ae_title: str, modality: str = "DX
         setattr(step, keyword, items())
     for keyword in _EMPTY_VALUES:
         setattr(step, keyword, None)
-    step.PerformedProcedureStepID = step_id(exam)
+    step.PerformedProcedureStepID = performed_step_id(exam)
     step.PerformedStationAETitle = ae_title
     step.PerformedStationName = equipment.station_name
     step.PerformedProcedureStepStartDate, step.PerformedProcedureStepStartTime = date_time(
