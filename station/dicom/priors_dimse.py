@@ -176,8 +176,8 @@ def _done(archive: Archive, answers: Answers) -> bool:
     for status, _ in answers:
         code = status.get("Status")
         if code is None:
-            message = f"{called(archive)} ended the association or stopped answering"
-            raise PeerSilent(message, "check the archive and its log; try again")
+            message = f"{called(archive)} hangs up or says nothing when it is to send a report"
+            raise PeerSilent(message, "let it know this station's title and address, and check its log")
     if code is None or code == _SOME_FAILED:
         return False
     if code != _SUCCESS:

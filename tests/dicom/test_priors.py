@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -82,9 +83,7 @@ def wanted(exam) -> Wanted:
 
 def foreign(report: Dataset) -> Dataset:
     """A report of somebody else's making, about the same person."""
-    other = Dataset()
-    other.update(report)
-    other.file_meta = report.file_meta
+    other = deepcopy(report)
     other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "2.25.404"
     other.SeriesInstanceUID = "2.25.405"
     other.ContentSequence = []
