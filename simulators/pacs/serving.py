@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, evt
+from pynetdicom import _config as library  # its public switches live there
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import P_DATA_TF
@@ -30,6 +31,9 @@ _HANDSHAKE_S = 5.0
 _END_WITHIN_S = 5.0
 _POLL_S = 0.02
 _MAX_PDU = 65536
+library.LOG_RESPONSE_IDENTIFIERS = False  # printing a row takes longer than sending it
+library.LOG_REQUEST_IDENTIFIERS = False
+
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
