@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 from station import dossier
-from station.orders import reconciled
 from station.dossier import Books
 from station.exam import Release, WorklistItem
 from station.issue import Issued, reissue, withdraw
+from station.orders import reconciled
 from station.spool import Record, SpoolError
 
 

@@ -21,9 +21,9 @@ from station.dispatch import Dispatch
 from station.dossier import Books
 from station.exam import Decision, Purpose
 from station.frame import Frame
+from station.issue import Issued, ObjectRefused
 from station.journal import Journal
 from station.lookout import Lookout, View
-from station.issue import Issued, ObjectRefused
 from station.pipeline import Outcome, Setting, process
 from station.spool import Record, Spool, SpoolError
 from station.states import State, Trigger

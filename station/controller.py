@@ -19,8 +19,8 @@ from station.conduct import Conduct, Parts
 from station.devices import CommunicationLost, DeviceError
 from station.exam import REJECTION_REASONS, Exposure
 from station.imaging.calibration import load
-from station.lookout import View
 from station.issue import Issued
+from station.lookout import View
 from station.pipeline import Outcome
 from station.positioning import PositioningReport
 from station.spool import SpoolError
@@ -216,7 +216,12 @@ class Controller:
         elif isinstance(event, _Processed):
             case = self.conduct.case
             exposure = case.exposure if case else None
-            if case and exposure and exposure.uid == event.exposure_uid and self._machine.allows(Trigger.PROCESSED):
+            if (
+                case
+                and exposure
+                and exposure.uid == event.exposure_uid
+                and self._machine.allows(Trigger.PROCESSED)
+            ):
                 case.processed(event.future.result())
                 self.fire(Trigger.PROCESSED)
         else:

@@ -21,15 +21,18 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
+from station.billing import Basis
 from station.dicom import mpps
 from station.durable import replacing
 from station.exam import Exam
 from station.hospital import Hospital
 from station.issue import Issued
 from station.ledger import Ledger
+from station.messages import hl7
 from station.outbox.job import Job, Kind
 from station.outbox.queue import Outbox
 from station.protocols import Code
+from station.result import DxrResult
 from station.spool import Spool
 from station.study import Equipment, Study
 
@@ -37,7 +40,7 @@ _EARLIER = "earlier.json"
 
 
 class Dispatch:
-    """Turns what happens to exams into jobs; used by the controller's thread, returns when they are on disk."""
+    """Turns what happens to exams into jobs; returns when they are on disk."""
 
     def __init__(self, hospital: Hospital, outbox: Outbox, spool: Spool, equipment: Equipment) -> None:
         self.hospital, self.outbox = hospital, outbox
@@ -122,7 +125,23 @@ class Dispatch:
         charge, study = issued.charge, issued.study
         if not charge.due or not study.exam.item.accession_number:
             return None
-        return charge.code if self._ledger.claim(charge, basis_of(study)) else None
+        return charge.code if self._ledger.claim(charge, _basis(study, issued.objects)) else None
+
+    def _messages(self, issued: Issued, charge: Code | None) -> Iterator[Job]:
+        study, told = issued.study, self.hospital.messages
+        if told.results is not None:
+            text = hl7.results(study, told, issued.report.read_bytes())
+            yield self._message(study.exam, Kind.RESULTS, "results", text)
+        if told.charges is not None and charge is not None:
+            text = hl7.charge(study, issued.charge, told)
+            yield self._message(study.exam, Kind.CHARGE, "charges", text)
+
+    def _message(self, exam: Exam, kind: Kind, destination: str, text: str) -> Job:
+        name = hl7.control_id(text)
+        path = self._spool.objects(exam) / f"{kind}-{name}.hl7"
+        with replacing(path) as file:
+            file.write(text.encode())
+        return Job(kind, exam.uid, destination, name, self._relative(path))
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._station))
@@ -130,3 +149,16 @@ class Dispatch:
 
 def _head(path: Path) -> Dataset:
     return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def _basis(study: Study, objects: Iterable[Path]) -> Basis:
+    """Where the facts of the charge can be looked up."""
+    heads = [_head(path) for path in objects]
+    return Basis(
+        exam_uid=study.exam.uid,
+        accession_number=study.exam.item.accession_number,
+        protocol=study.exam.protocol,
+        algorithm=study.result.algorithm if isinstance(study.result, DxrResult) else "",
+        irradiation_events=tuple(exposure.uid for exposure in study.exposures),
+        instances=tuple(str(head.SOPInstanceUID) for head in heads if "Rows" in head),
+    )

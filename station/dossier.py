@@ -4,15 +4,10 @@ There is one way from the folder to the study, taken when an image is accepted, 
 physician releases the result a week later; so all of them make the same.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
 
 from station import billing
 from station.dispatch import Dispatch
-from station.exam import REJECTION_REASONS, Release
-from station.findings import Findings
 from station.issue import Papers
 from station.pipeline import Setting
 from station.result import DxrResult, Refused
@@ -53,20 +48,23 @@ def study_of(books: Books, record: Record) -> Study:
 def papers_of(books: Books, record: Record) -> tuple[Study, Papers]:
     """The study with its charge, and what the report says besides. Raises `SpoolError`."""
     study = study_of(books, record)
-    charge = billing.code_for(_facts(study, record, books.setting), books.setting.protocol.codes)
+    charge = billing.code_for(_facts(study, record, books), books.setting.protocol.codes)
     study = replace(study, code=charge.code)
     earlier = books.dispatch.earlier(record.exam)
     return study, Papers(books.setting.reference, charge, earlier)
 
 
-def _facts(study: Study, record: Record, setting: Setting) -> billing.Facts:
+def _facts(study: Study, record: Record, books: Books) -> billing.Facts:
     decision = record.decision
     return billing.Facts(
-        acquired_here=study.exposure.image,
-        under_dxr_protocol=record.exam.protocol == setting.protocol.id,
+        acquired_here=True,  # an imported image has no exam here
+        under_dxr_protocol=record.exam.protocol == books.setting.protocol.id,
         accepted=decision is not None and decision.accepted,
         side_agrees=not _contradicts_side(study.result),
         result=study.result,
+        image_present=study.exposure.image,
+        already_charged=books.dispatch.already_charged(record.exam),
+        release=study.release,
     )
 
 

@@ -29,8 +29,12 @@ from station.durable import replacing
 from station.exam import Coded
 from station.findings import Findings
 from station.protocols import Reference
+from station.report.gates import gates_of
+from station.report.page import Paper, ReportFailed, render
+from station.report.sheet import Calibration, Picture, Sheet
 from station.result import DxrResult
 from station.study import Study
+from station.visits import compared
 
 PAIR = ("for-processing.dcm", "for-presentation.dcm")
 _REJECTED = Coded("113001", "DCM", "Rejected for Quality Reasons")
@@ -47,8 +51,8 @@ class Papers:
 
     reference: Reference
     charge: Charge
-    priors: tuple[Mapping[str, Any], ...] = ()  # earlier visits, as the JSON of `exam`
-    paper: str = "a4"
+    earlier: tuple[Mapping[str, Any], ...] = ()  # visits, as the JSON of `exam`
+    paper: Paper = "a4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +70,16 @@ def issue(
 ) -> Issued:
     """Make, check and write all objects. Raises `ObjectRefused` before anything is written."""
     picture = pair[1]
-    page = _page(study, findings, picture, papers)
     named: dict[str, Dataset] = dict(zip(PAIR, pair, strict=True))
     final = "-released" if study.release and study.release.physician else ""
     try:
         named["edges.dcm"] = presentation_state.build(study, picture, findings.outlines)
         if isinstance(findings.result, DxrResult):
             named[f"measurements{final}.dcm"] = measurements.build(study, picture)
-        named["dose.dcm"] = dose.build(study)
+        named["dose.dcm"] = dose.build(study, pair)
+        page = _page(study, findings, picture, papers)
         named[f"report{final}.dcm"] = document.build(study, page, list(named.values()))
-    except ValueError as error:
+    except (ValueError, ReportFailed) as error:
         raise ObjectRefused(str(error)) from error
     objects = _write_checked(study, named, folder)
     report = folder / f"report{final}.pdf"
@@ -109,8 +113,30 @@ def set_aside(study: Study, pair: tuple[Dataset, Dataset], folder: Path) -> tupl
 
 
 def dose_only(study: Study, folder: Path) -> tuple[Path, ...]:
-    """What an exam leaves that was given up: its dose. Raises `ObjectRefused`."""
+    """What an exam leaves that was given up: its dose, where there was any. Raises `ObjectRefused`."""
+    if not dose.irradiated(study):
+        return ()
     return _write_checked(study, {"dose.dcm": dose.build(study)}, folder)
+
+
+def _page(study: Study, findings: Findings, picture: Dataset, papers: Papers) -> bytes:
+    row_mm, column_mm = (float(value) for value in picture.ImagerPixelSpacing)
+    shown = Picture(
+        picture.pixel_array, float(picture.WindowCenter), float(picture.WindowWidth), (row_mm, column_mm)
+    )
+    priors, change = compared(study, papers.earlier)
+    sheet = Sheet(
+        study=study,
+        reference=papers.reference,
+        picture=shown,
+        outlines=findings.outlines,
+        charge=papers.charge,
+        priors=priors,
+        change=change,
+        gates=gates_of(findings.result),
+        calibration=Calibration(findings.calibrated_at, findings.calibration, findings.detector_serial),
+    )
+    return render(sheet, papers.paper)
 
 
 def _write_checked(study: Study, named: Mapping[str, Dataset], folder: Path) -> tuple[Path, ...]:

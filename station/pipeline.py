@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from station import billing
+from pydicom.dataset import Dataset
+
 from station.devices import EndOfExposure
-from station.dicom import image, lint
-from station.dxr.analysis import analyse
+from station.dicom import image
+from station.dxr.analysis import traced
+from station.dxr.overlay import Outline, outlines
 from station.exam import Exam, Exposure
-from station.frame import Frame
 from station.findings import Findings, IndexValues
+from station.frame import Frame
 from station.imaging import exposure_index, presentation
 from station.imaging.calibration import Maps
 from station.imaging.correction import correct
@@ -26,7 +28,6 @@ from station.issue import set_aside as issue_rejected
 from station.protocols import Protocol, Reference
 from station.result import DxrResult, Reason, Refused
 from station.study import Equipment, Study
-from station.study import Equipment
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,7 @@ class Outcome:
         found = self.exposure_index
         index = None if isinstance(found, Reason) else IndexValues(found.ei, found.target, found.di)
         maps = self.maps
-        return Findings(
-            self.result, self.outlines, index, self.processing.serial, maps.made_at, maps.sha256
-        )
+        return Findings(self.result, self.outlines, index, self.processing.serial, maps.made_at, maps.sha256)
 
 
 def process(raw: Frame, exam: Exam, setting: Setting, maps: Maps) -> Outcome:
@@ -122,9 +121,7 @@ def _pair(study: Study, outcome: Outcome) -> tuple[Dataset, Dataset]:
     index = study.indices.get(study.exposure.number)
     context = image.Context(study.equipment, study.protocol, index, study.calibrated_at, study.code)
     try:
-        return image.build_pair(
-            study.exam, study.exposure, outcome.processing, outcome.presentation, context
-        )
+        return image.build_pair(study.exam, study.exposure, outcome.processing, outcome.presentation, context)
     except ValueError as error:
         raise ObjectRefused(str(error)) from error
 

@@ -191,7 +191,7 @@ def matches(query: Dataset, row: Dataset) -> bool:
 def _match(element: DataElement, row: Dataset) -> bool:
     if element.VR == "SQ":
         wanted = element.value[0] if element.value else Dataset()
-        return len(wanted) == 0 or any(
+        return _universal(wanted) or any(
             matches(wanted, item) for item in row.get(element.tag, _NOTHING).value or ()
         )
     asked = [str(value) for value in _values(element)]
@@ -199,6 +199,14 @@ def _match(element: DataElement, row: Dataset) -> bool:
         return True
     found = [str(value) for value in _values(row[element.tag])] if element.tag in row else []
     return any(_equal(element.VR, one, value) for one in asked for value in found)
+
+
+def _universal(keys: Dataset) -> bool:
+    """Whether nothing is asked but to be told the values: that matches a row without the sequence too."""
+    return all(
+        all(_universal(item) for item in key.value or ()) if key.VR == "SQ" else not any(map(str, _values(key)))
+        for key in keys
+    )
 
 
 _NOTHING = DataElement(0x00080000, "UL", None)

@@ -12,9 +12,9 @@
 
 Rejected exposures and exposures without an image count. An exposure that was not started is no event. Where
 the generator fell silent what was asked for stands for what was delivered, and a comment says so. A dose
-that nobody measured is a NUM without value, qualified *value unknown*; with one such event the totals are
-unknown too, and a comment says what is known of them. Dose at the reference point needs the field that was
-really open, which this station does not measure: it is unknown.
+that nobody measured, or that a meter read as zero, is a NUM without value, qualified *value unknown*; with
+one such event the totals are unknown too, and a comment says what is known of them. Dose at the reference
+point needs the field that was really open, which this station does not measure: it is unknown.
 """
 
 from collections.abc import Iterator, Sequence
@@ -135,7 +135,7 @@ def _report(study: Study, events: Sequence[Exposure], images: Sequence[Dataset])
         yield text(CONTAINS, _COMMENT, remark)
     source = dcm("113854", "Source of Dose Information")
     yield code(CONTAINS, source, dcm("113856", "Automated Data Collection"))
-    if any(event.dap_ugym2 is not None for event in events):
+    if any(event.dap_ugym2 for event in events):
         yield code(CONTAINS, source, sct("15869005", "Dosimeter"))
 
 
@@ -170,21 +170,19 @@ def _totals(events: Sequence[Exposure]) -> Iterator[Dataset]:
 
 def _total_gym2(events: Sequence[Exposure]) -> float | None:
     """Sum of the dose-area products; unknown as soon as one is."""
-    products = [event.dap_ugym2 for event in events]
-    if any(product is None for product in products):
-        return None
-    return sum(product for product in products if product is not None) * _GYM2_PER_UGYM2
+    known_ugym2 = [event.dap_ugym2 for event in events if event.dap_ugym2]
+    return sum(known_ugym2) * _GYM2_PER_UGYM2 if len(known_ugym2) == len(events) else None
 
 
 def _total_comment(events: Sequence[Exposure]) -> str:
-    known = [event.dap_ugym2 for event in events if event.dap_ugym2 is not None]
-    if len(known) == len(events):
+    known_ugym2 = [event.dap_ugym2 for event in events if event.dap_ugym2]
+    if len(known_ugym2) == len(events):
         return ""
-    if not known:
+    if not known_ugym2:
         return "Dose area product was not measured."
     return (
-        f"Dose area product is known of {len(known)} of {len(events)} irradiation events: "
-        f"the total is at least {sum(known):.7g} uGy.m2."
+        f"Dose area product is known of {len(known_ugym2)} of {len(events)} irradiation events: "
+        f"the total is at least {sum(known_ugym2):.7g} uGy.m2."
     )
 
 
@@ -201,7 +199,7 @@ def _event(study: Study, event: Exposure, images: Sequence[Dataset]) -> Iterator
     yield code(CONTAINS, dcm("111031", "Image View"), _named(VIEW_CODES[study.protocol.view]))
     laterality = code(HAS_CONCEPT_MOD, _LATERALITY, _SIDES[side])
     yield code(CONTAINS, dcm("123014", "Target Region"), _named(REGION_CODES[body_part]), laterality)
-    product = None if event.dap_ugym2 is None else event.dap_ugym2 * _GYM2_PER_UGYM2
+    product = event.dap_ugym2 * _GYM2_PER_UGYM2 if event.dap_ugym2 else None
     yield number(CONTAINS, dcm("122130", "Dose Area Product"), product, "Gy.m2")
     yield from _detector(study, event, images)
     yield from _source(study, event)
@@ -266,7 +264,7 @@ def _event_comment(event: Exposure) -> str:
         )
     elif given.end is not EndOfExposure.NORMAL:
         said.append(f"End of exposure: {given.end}.")
-    if event.dap_ugym2 is None:
+    if not event.dap_ugym2:
         said.append("Dose area product was not measured.")
     if not event.image:
         said.append("No image was recorded.")

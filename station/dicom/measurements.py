@@ -28,7 +28,7 @@ from station.dicom.modules import evidence, items, performed_step_reference, ref
 from station.dicom.report import begin_report, physician_release, predecessor
 from station.exam import Side
 from station.protocols import Code as ProcedureCode
-from station.result import DxrResult, Hazard, Reason, Triage
+from station.result import AbsoluteRisk, DxrResult, Hazard, Reason, Triage
 from station.study import Study
 
 if TYPE_CHECKING:
@@ -143,12 +143,18 @@ def _observers(study: Study) -> "sr.ObservationContext":
     person = None
     if release is not None:
         person = sr.ObserverContext(
-            sr.CodedConcept("121006", "DCM", "Person"), sr.PersonObserverIdentifyingAttributes(release.by)
+            sr.CodedConcept("121006", "DCM", "Person"),
+            sr.PersonObserverIdentifyingAttributes(_person(release.by)),
         )
     return sr.ObservationContext(
         observer_person_context=person,
         observer_device_context=sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), device),
     )
+
+
+def _person(name: str) -> str:
+    """The same name as highdicom takes it: one word alone it holds for a mistake."""
+    return name if "^" in name else f"{name}^"
 
 
 def _describe_source(root: Dataset, study: Study) -> None:
@@ -242,6 +248,8 @@ def _texts(study: Study, result: DxrResult) -> Iterator[tuple[str, str]]:
         yield "triage", _band(result.triage)
     for hazard in result.hazards:
         yield "hazard", _hazard(hazard)
+    for risk in result.absolute_risks:
+        yield "risk", _risk(risk)
     for note in result.notes:
         yield "note", note_text(note)
 
@@ -260,6 +268,14 @@ def _hazard(hazard: Hazard) -> str:
     return (
         f"{hazard.outcome} fracture: {own.value:.2f} times ({own.low:.2f}-{own.high:.2f}) the mean risk of "
         f"this age and sex, from {per_sd.value:g} ({per_sd.low:g}-{per_sd.high:g}) per SD ({hazard.status})"
+    )
+
+
+def _risk(risk: AbsoluteRisk) -> str:
+    percent = risk.percent
+    return (
+        f"research only: {risk.outcome} fracture within ten years {percent.value:.1f} % "
+        f"({percent.low:.1f}-{percent.high:.1f}), on {risk.population}: {risk.meaning}"
     )
 
 

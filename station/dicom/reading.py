@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, time
+from functools import cache
 from typing import Any
 
 from pydicom import Dataset
@@ -17,13 +18,14 @@ from pydicom.datadict import dictionary_VR, keyword_dict
 from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import BaseTag
 
-_CHARACTER_SET = keyword_dict["SpecificCharacterSet"]
 _ESCAPED = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
 # Delimiters after which the first character set is in force again, PS3.5 6.1.2.5.3
 _RESETS = re.compile(rb"[\\\r\n\t\f]")
 _NAME_RESETS = re.compile(rb"[\\^=\r\n\t\f]")
 _BINARY = ("FL", "FD", "SL", "SS", "US", "UL", "SV", "UV", "OB", "OD", "OF", "OL", "OV", "OW", "AT")
+_SEQUENCES = ("SQ", "UN", None)  # UN over wires that do not know the tag, none where types are implicit
 _UNDECLARED = "ascii"
 _DATE = re.compile(r"(\d{4})([.-]?)(\d{2})\2(\d{2})")  # with dots before 1993, PS3.5 table 6.2-1
 _TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2})(?:\.\d{1,6})?)?)?")
@@ -38,6 +40,7 @@ _BROKEN = (
     OSError,
     RecursionError,
     TypeError,
+    UserWarning,  # where warnings are made errors
     ValueError,
     struct.error,
 )
@@ -57,7 +60,7 @@ class Level:
     @staticmethod
     def of(dataset: Dataset, outer: Sequence[str] = (_UNDECLARED,)) -> "Level":
         """With the dataset's own character sets, or those around it. Raises `Unreadable`."""
-        names = _bytes_or_text(dataset, _CHARACTER_SET)
+        names = _bytes_or_text(dataset, _tag("SpecificCharacterSet"))
         if isinstance(names, bytes):
             names = names.decode("ascii", "replace")
         if not names.strip(" \0"):
@@ -66,22 +69,26 @@ class Level:
 
     def text(self, keyword: str) -> str:
         """The value without padding, "" where there is none. Raises `Unreadable`."""
-        tag = keyword_dict[keyword]
+        tag = _tag(keyword)
         value = _bytes_or_text(self.dataset, tag)
         if isinstance(value, bytes):
-            value = _decoded(value, self.encodings, _NAME_RESETS if dictionary_VR(tag) == "PN" else _RESETS)
+            value = _decoded(value, self.encodings, _NAME_RESETS if _type(tag) == "PN" else _RESETS)
         return value.strip(" \0")
 
     def undeclared(self, keyword: str) -> bool:
         """Whether the value could only be read as UTF-8 although no character set was declared."""
-        value = _bytes_or_text(self.dataset, keyword_dict[keyword])
+        value = _bytes_or_text(self.dataset, _tag(keyword))
         return self.encodings[0] == _UNDECLARED and isinstance(value, bytes) and not value.isascii()
 
     def items(self, keyword: str) -> Iterator["Level"]:
         """Of a sequence; nothing where there is none. Raises `Unreadable`."""
-        tag = keyword_dict[keyword]
+        tag = _tag(keyword)
+        if tag not in self.dataset:
+            return
+        if self.dataset.get_item(tag).VR not in _SEQUENCES:
+            raise Unreadable(f"{keyword} is no sequence")
         try:
-            value: Any = self.dataset[tag].value if tag in self.dataset else ()
+            value: Any = self.dataset[tag].value
         except _BROKEN as error:
             raise Unreadable(f"{keyword} is no sequence") from error
         if not isinstance(value, DicomSequence):
@@ -118,7 +125,17 @@ def time_of(text: str) -> time | None:
     raise Unreadable(f"'{text[:20]}' is no time")
 
 
-def _bytes_or_text(dataset: Dataset, tag: int) -> bytes | str:
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return BaseTag(keyword_dict[keyword])
+
+
+@cache
+def _type(tag: BaseTag) -> str:
+    return dictionary_VR(tag)
+
+
+def _bytes_or_text(dataset: Dataset, tag: BaseTag) -> bytes | str:
     """The value as it came over the wire, or as text where it was made here."""
     if tag not in dataset:
         return ""
@@ -144,7 +161,7 @@ def _codec(name: str) -> str:
         return python_encoding[name]
     number = re.fullmatch(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?(\d+)", name, re.IGNORECASE)
     spelled = f"{'ISO 2022 IR' if number[1] else 'ISO_IR'} {number[2]}" if number else ""
-    if spelled in python_encoding:
+    if spelled and spelled in python_encoding:
         return python_encoding[spelled]
     if name.upper().replace("-", "") == "UTF8":
         return "UTF8"

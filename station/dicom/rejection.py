@@ -63,7 +63,7 @@ def build(study: Study, refused: Sequence[Dataset], title: Coded, reason: Coded 
         elif keyword in dataset:
             delattr(dataset, keyword)
     if dataset.StudyInstanceUID != study.exam.item.study_instance_uid:
-        del dataset.ReferencedRequestSequence  # it is not the order that the objects were sent under
+        dataset.pop("ReferencedRequestSequence", None)  # it is not the order that the objects were sent under
     dataset.update(root(title, "2010", _note(study, refused, reason)))
     return dataset
 

@@ -118,8 +118,8 @@ class _Reader:
 
     def _raw(self, keyword: str, *, in_step: bool = False) -> str:
         """The value from its place, or with a warning from a wrong one. Raises `Unreadable`."""
-        home, other = (self.step, self.order) if in_step else (self.order, self.step)
-        for level in (home, other, *self._elsewhere()):
+        home = self.step if in_step else self.order
+        for level in self._levels(home):
             text = level.text(keyword)
             if not text:
                 continue
@@ -134,7 +134,10 @@ class _Reader:
             return text
         return ""
 
-    def _elsewhere(self) -> Iterator[Level]:
+    def _levels(self, home: Level) -> Iterator[Level]:
+        """Where to look, the right place first."""
+        yield home
+        yield self.order if home is self.step else self.step
         for keyword in _WRONG_PLACES:
             yield from self.order.items(keyword)
 

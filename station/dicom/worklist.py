@@ -15,7 +15,6 @@ from datetime import date, datetime, timedelta
 
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 from station.dicom.association import NetworkError, associated, called, found
 from station.dicom.scheduled import rows_of
@@ -43,6 +42,7 @@ __all__ = [
     "select",
 ]
 
+_FIND = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
 _MAX_ROWS = 20_000  # a RIS that gives more does not look at the keys
 _ORDER = (
     "SpecificCharacterSet",
@@ -86,12 +86,10 @@ def query(hospital: Hospital, clock_now: datetime) -> Answer:
     if worklist is None:
         raise ValueError(f"{hospital.name} has no worklist; add it to the hospital file, or type the order")
     began = time.monotonic()
-    with associated(hospital, worklist, [ModalityWorklistInformationFind]) as association:
-        matches = found(
-            association, worklist, keys(worklist, clock_now.date()), ModalityWorklistInformationFind
-        )
-        rows = tuple(_rows(matches, worklist, clock_now))
-    return Answer(rows, clock_now, time.monotonic() - began)
+    with associated(hospital, worklist, [_FIND]) as association:
+        matches = found(association, worklist, keys(worklist, clock_now.date()), _FIND)
+        rows = sorted(_rows(matches, worklist, clock_now), key=_by_time)
+    return Answer(tuple(rows), clock_now, time.monotonic() - began)
 
 
 def _rows(matches: Iterator[Dataset | None], worklist: Worklist, now: datetime) -> Iterator[Row]:
@@ -102,6 +100,11 @@ def _rows(matches: Iterator[Dataset | None], worklist: Worklist, now: datetime) 
                 message, "give worklist.scheduled_ae_title, or fewer days, in the hospital file"
             )
         yield from rows_of(match, worklist.codes, now)
+
+
+def _by_time(row: Row) -> tuple[bool, float, str]:
+    at = row.scheduled_at
+    return at is None, at.timestamp() if at else 0.0, row.accession_number
 
 
 def keys(worklist: Worklist, today: date) -> Dataset:

@@ -20,7 +20,6 @@ has another. A charge has one control ID and one transaction ID per exam, whatev
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import cast
 
 import hl7
 
@@ -34,6 +33,7 @@ from station.messages.segments import (
     escape,
     moment,
     number,
+    parsed,
     patient_names,
     segment,
     shortened,
@@ -118,9 +118,9 @@ def charge(study: Study, due: Charge, messages: Messages) -> str:
 def control_id(message: str) -> str:
     """MSH-10. Raises `ValueError` for what is no HL7 message."""
     try:
-        return str(cast("hl7.Message", hl7.parse(message)).segment("MSH")[10])
-    except (hl7.HL7Exception, KeyError, IndexError) as error:
-        raise ValueError(f"not an HL7 message: {error}") from error
+        return str(parsed(message).segment("MSH")[10])
+    except IndexError as error:
+        raise ValueError("this message has no control ID") from error
 
 
 def _message(header: hl7.Segment, body: Sequence[hl7.Segment]) -> str:

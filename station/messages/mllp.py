@@ -24,12 +24,12 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from typing import cast
 
 import hl7
 
 from station.hospital import Endpoint, Timeouts, Tls
 from station.messages.hl7 import control_id
+from station.messages.segments import parsed
 from station.network import PeerRefused, PeerSilent, TlsFailed, Unreachable, client_context
 
 _VT, _FS, _CR = b"\x0b", b"\x1c", b"\r"
@@ -168,14 +168,13 @@ def _accepted(answer: bytes, wanted: str, name: str) -> bool:
 
 def _acknowledgement(answer: bytes) -> tuple[str, str, int, str] | None:
     """MSA-1, MSA-2, ERR-3 or 0, and a text; None for what is no acknowledgement."""
-    lines = answer.decode("utf-8", "replace").replace("\r\n", "\r").replace("\n", "\r")
     try:
-        parsed = cast("hl7.Message", hl7.parse(lines.strip("\r ") + "\r"))
-        acknowledged = parsed.segment("MSA")
-    except (hl7.HL7Exception, KeyError, IndexError, ValueError):
+        message = parsed(answer.decode("utf-8", "replace"))
+        acknowledged = message.segment("MSA")
+    except (KeyError, IndexError, ValueError):
         return None
     text, condition = _field(acknowledged, 3), ""
-    for segment in parsed:
+    for segment in message:
         if str(segment[0]) == "ERR":
             condition = condition or _field(segment, 3).partition("^")[0]
             text = text or _field(segment, 8) or _field(segment, 3)

@@ -20,11 +20,13 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from hashlib import sha256
 from math import isfinite
+from typing import cast
 
 import hl7
 
 _ESCAPED = {"|": "F", "^": "S", "&": "T", "~": "R", "\\": "E"}
 _SPECIAL = re.compile(r"\r\n|[|^&~\\\x00-\x1f\x7f]")
+_HEAD = re.compile(r"MSH([^\w\s])([^\w\s]{4})\1")
 _NM_CHARACTERS = 16  # HL7 v2.5.1 2A.47
 _PERSON_COMPONENTS = 5  # PS3.5 6.2.1
 _REPRESENTATIONS = "AIP"  # alphabetic, ideographic, phonetic: table 0465 in the order of DICOM's groups
@@ -51,6 +53,18 @@ def segment(name: str, fields: Mapping[int, str]) -> hl7.Segment:
     """A segment of fields that are escaped already, by their number in the standard."""
     values = [fields.get(number, "") for number in range(1, max(fields) + 1)]
     return hl7.Segment("|", [hl7.Field("", [name]), *(hl7.Field("", [value]) for value in values)])
+
+
+def parsed(text: str) -> hl7.Message:
+    """A message from anywhere, whatever its line ends. Raises `ValueError` for what is none."""
+    lines = "\r".join(line for line in text.replace("\n", "\r").split("\r") if line.strip())
+    head = _HEAD.match(lines)
+    if head is None or len({head[1], *head[2]}) != 5:  # the library asserts it
+        raise ValueError("an HL7 message begins with MSH and five different separators")
+    try:
+        return cast("hl7.Message", hl7.parse(lines + "\r"))
+    except (hl7.HL7Exception, IndexError) as error:
+        raise ValueError(f"not an HL7 message: {error}") from error
 
 
 def number(value: float) -> str:

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     STEP_SET = "mpps-set"  # N-SET
     RESULTS = "results"  # HL7 ORU
     CHARGE = "charge"  # HL7 DFT
+    BUNDLE = "bundle"  # FHIR, into a folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,12 +264,29 @@ class Outbox:
             if waiting:
                 raise ValueError(f"exam {exam_uid} cannot be forgotten, not done: {', '.join(waiting)}")
             for job in jobs:
-                self._file(job).unlink(missing_ok=True)
-                self._leave(job)
-                del self._jobs[job.id]
+                self._drop(job)
             fsync_folder(self._root / State.COMMITTED)
 
+    def withdraw(self, exam_uid: str, kinds: Collection[Kind]) -> bool:
+        """Drop an exam's jobs of these kinds if none of them was ever tried; else drop none.
+
+        Only while no courier is at work: a job that is being sent right now does not show it.
+        """
+        with self._changed:
+            jobs = [job for job in self.jobs(exam_uid) if job.kind in kinds]
+            if any(job.state is not State.PENDING or job.attempts for job in jobs):
+                return False
+            for job in jobs:
+                self._drop(job)
+            fsync_folder(self._root / State.PENDING)
+            return True
+
     # --- disk and memory -----------------------------------------------------------------------------
+
+    def _drop(self, job: Job) -> None:
+        self._file(job).unlink(missing_ok=True)
+        self._leave(job)
+        del self._jobs[job.id]
 
     def _unblocked(self, job: Job) -> bool:
         return not job.after or (job.after in self._jobs and self._jobs[job.after].taken)

@@ -32,13 +32,19 @@ def patient_facts(sheet: Sheet) -> list[Item]:
     """The identifiers beside the name."""
     patient = sheet.study.exam.item.patient
     taken = _day(sheet)
-    age = patient.age_at(taken)
-    born = f"{patient.birth_date}" if patient.birth_date else _UNKNOWN
     return [
         ("Patient ID", patient.id or _UNKNOWN),
-        ("Born", born if age is None else f"{born} ({age:.0f} years)" if age >= 1 else f"{born} (under 1 year)"),
+        ("Born", _birth(patient.birth_date, taken)),
         ("Sex", _SEXES[patient.sex] if patient.sex else _UNKNOWN),
     ]
+
+
+def _birth(born: date | None, taken: date) -> str:
+    """With the age in completed years."""
+    if born is None:
+        return _UNKNOWN
+    years = taken.year - born.year - ((taken.month, taken.day) < (born.month, born.day))
+    return f"{born} ({years} years)"
 
 
 def order_facts(sheet: Sheet) -> list[Item]:
@@ -121,7 +127,7 @@ def basis_facts(sheet: Sheet) -> list[Item]:
         found += constants(study.protocol.analysis, result)
     found.append(("Reference", f"{reference.id} ({reference.status}: {reference.source})"))
     found.append(("Protocol", study.protocol.id))
-    found.append(("Software", f"{study.equipment.model} {study.equipment.software_version}"))
+    found.append(("Software", f"dxr-station {study.equipment.software_version}"))
     found.append(("Detector", study.detector_serial))
     if sheet.calibration is not None:
         digest = sheet.calibration.sha256.removeprefix("sha256:")[:_HASH_CHARACTERS]
@@ -156,7 +162,7 @@ def charge_facts(sheet: Sheet) -> list[Item]:
         found.append(("Met", f"{'; '.join(met)}."))
     if unmet:
         found.append(("Not met", f"{'; '.join(unmet)}."))
-    told = "not released" if release is None else f"by {release.by}, {_time(sheet, release.at)}"
+    told = "not released" if release is None else f"by {person_name(release.by)}, {_time(sheet, release.at)}"
     return [*found, ("Released", told)]
 
 
@@ -167,8 +173,8 @@ def status(sheet: Sheet) -> tuple[bool, str]:
         return False, PRELIMINARY
     when = _time(sheet, release.at)
     if release.physician:
-        return True, f"Released by {release.by} at {when}"
-    return False, f"{PRELIMINARY} (result released by {release.by}, {when})"
+        return True, f"Released by {person_name(release.by)} at {when}"
+    return False, f"{PRELIMINARY} (result released by {person_name(release.by)}, {when})"
 
 
 def footer(sheet: Sheet) -> str:

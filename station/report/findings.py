@@ -21,6 +21,7 @@ _BANDS = {
     "central-dxa-needed": "Central DXA needed",
     "osteoporosis-likely": "Osteoporosis likely",
 }
+BAND_CAVEAT = "Not a WHO diagnosis; central DXA decides."
 _ORDINALS = {2: "2nd", 3: "3rd", 4: "4th"}
 _URGENT = ("side-disagrees", "bones-incomplete")  # told before all others
 _TOLD_ELSEWHERE = ("porosity-not-measured",)  # with the porosity
@@ -45,20 +46,21 @@ def with_u95(measured: Measurement | None, digits: int) -> str:
 def tiles(sheet: Sheet, result: DxrResult) -> list[Tile]:
     """The headline: density, T and Z; without a scale MCI alone."""
     if result.bmd_g_cm2 is None:
-        note = f"Density, T- and Z-score, lengths: {NO_SCALE}" if result.scale == "relative" else "No density"
-        plus = f"± {number(result.mci.u95, 3)}"
-        return [_tile("MCI (2T/W)", number(result.mci.value, 3), plus, f"{note}. Half width of 95 %")]
+        note = "density, T- and Z-score, lengths: "
+        note += NO_SCALE if result.scale == "relative" else "not given, see the notes"
+        return [_tile("MCI (2T/W)", number(result.mci.value, 3), f"± {number(result.mci.u95, 3)}", note)]
     bmd = result.bmd_g_cm2
     plus = f"± {number(bmd.u95, 3)} g/cm²"
     found = [_tile("DXR-BMD estimate", number(bmd.value, 3), plus, _least_significant(sheet, bmd))]
     if result.t_score is None:
         return [*found, _tile("T and Z", "withheld", "", "see the notes")]
     young = sheet.reference.young_adult
-    note = f"young adults {young.mean:g} ± {young.sd:g} ({young.status})"
+    note = f"{result.reference} ({young.status}): young adults {young.mean:g}, SD {young.sd:g}"
     found.append(_tile("T-score", signed(result.t_score), f"± {number(bmd.u95 / young.sd, 1)}", note))
     if result.z_score is None:
         return [*found, _tile("Z-score", "withheld", "", "see the notes")]
-    note = f"{_PEOPLE.get(_sex(sheet) or Sex.OTHER, 'people')} of this age ({result.reference_status})"
+    people = _PEOPLE.get(_sex(sheet) or Sex.OTHER, "people")
+    note = f"{people} of this age in the same reference ({result.reference_status})"
     return [*found, _tile("Z-score", signed(result.z_score), "", note)]
 
 
@@ -113,7 +115,8 @@ def risk(sheet: Sheet, result: DxrResult) -> list[Item]:
     found: list[Item] = []
     meant, bands = result.triage, sheet.reference.triage
     if meant is not None:
-        found.append(("Triage", f"{_sentence(meant.message)} {_sentence('; '.join(meant.caveats))}"))
+        told = [_sentence(_capital(text)) for text in (meant.message, *meant.caveats)]
+        found.append(("Triage", " ".join(told)))
         if bands is not None:
             limits = f"T > {number(meant.upper_t, 1)} unlikely, T ≤ {number(meant.lower_t, 1)} likely"
             found.append(("Cut-offs", f"{limits} ({bands.status}: {bands.source})."))
@@ -146,6 +149,11 @@ def notes(sheet: Sheet) -> list[str]:
     return list(dict.fromkeys(_reason(note) for note in told))
 
 
+def no_result(result: Refused | None) -> str:
+    """The headline where there is no number."""
+    return "No result: the image was not analysed" if result is None else "No result: the analysis refused"
+
+
 def reasons(result: Refused | None) -> list[list[str]]:
     """Why there is no number, each with its remedy."""
     if result is None:
@@ -162,10 +170,10 @@ def bone_words(result: DxrResult) -> str:
 def _least_significant(sheet: Sheet, bmd: Measurement) -> str:
     cv = sheet.study.protocol.analysis.repeatability_cv_percent
     if cv is None:
-        return "95 % interval; least significant change not known"
+        return "half width of the 95 % interval; least significant change not known"
     percent = LSC_FACTOR * cv.value
     least = f"{number(percent, 1)} %, {number(percent / 100 * bmd.value, 3)} g/cm²"
-    return f"least significant change {least} ({cv.status})"
+    return f"half width of the 95 % interval; least significant change {least} ({cv.status})"
 
 
 def _hazard(one: Hazard, ratio: HazardRatio | None) -> Item:

@@ -16,28 +16,22 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from station.report import facts, findings
-from station.report.charts import Cut, Dot, age_chart, age_curve, band_bar, cut_to, lines_in
+from station.report.charts import Dot, age_chart, age_curve, band_bar
 from station.report.glyphs import MARK, STANDARDS, Glyphs, texts_in
-from station.report.sheet import Picture, Sheet
+from station.report.picture import picture_of, picture_words
+from station.report.sheet import Sheet
 from station.result import DxrResult
 
 Paper = Literal["a4", "us-letter"]
 
 TITLE = "DXR-BMD report"  # of the file too, where it is seen beside names of other patients
-_PICTURE_ASPECT = 1.02  # height over width of the part that is shown large
-_SHOWN_PX = 1000  # its height; about 300 per inch
-_SMALL_PX = 300  # height of the whole picture beside it
-_JPEG_QUALITY = 88
-_MARGIN = 0.16  # about the metacarpals, of their extent
-_UNBROKEN = 24  # characters of a word that may be longer than its column
-_BREAK = "\u200b"
+_LEVELS = 4  # of how closely the page is set, wide first
+_NO_ROOM = ("no room for the notes", "longer than one page")  # the template's own words
 _NAME_LEFT_OUT = "The name in its own characters is left out: no font of this machine has them all."
 _MARKED = f"Characters that no font of this machine has are marked {MARK}: read them in the order."
-_DRAWN = ("hand", "path", "periosteal", "endosteal", "region", "narrowest", "failed")
 
 
 class ReportFailed(RuntimeError):  # noqa: N818  reads as the message it is
@@ -56,19 +50,25 @@ def render(sheet: Sheet, paper: Paper = "a4") -> bytes:
 
     words = content(sheet)
     glyphs = Glyphs(texts_in(words))
-    drawn = {"picture": _picture(sheet), "age": _age(sheet), "band": _band(sheet)}
-    try:
-        return typst.compile(
-            files("station.report").joinpath("report.typ").read_bytes(),
-            format="pdf",
-            font_paths=glyphs.fonts,
-            ignore_system_fonts=True,
-            sys_inputs={"data": json.dumps(_shown(words, glyphs) | drawn), "paper": paper},
-            pdf_standards=list(STANDARDS),
-            timestamp=sheet.study.made_at,
-        )
-    except typst.TypstError as error:
-        raise ReportFailed(f"the report could not be set: {error.message}") from error
+    drawn = {"picture": picture_of(sheet), "age": _age(sheet), "band": _band(sheet)}
+    data = json.dumps(_shown(words, glyphs) | drawn)
+    failure: typst.TypstError | None = None
+    for level in range(_LEVELS):
+        try:
+            return typst.compile(
+                files("station.report").joinpath("report.typ").read_bytes(),
+                format="pdf",
+                font_paths=glyphs.fonts,
+                ignore_system_fonts=True,
+                sys_inputs={"data": data, "paper": paper, "level": str(level)},
+                pdf_standards=list(STANDARDS),
+                timestamp=sheet.study.made_at.replace(microsecond=0),
+            )
+        except typst.TypstError as error:
+            failure = error
+            if not any(told in error.message for told in _NO_ROOM):
+                break
+    raise ReportFailed(f"the report could not be set: {failure.message if failure else ''}") from failure
 
 
 def content(sheet: Sheet) -> dict[str, Any]:
@@ -92,8 +92,10 @@ def content(sheet: Sheet) -> dict[str, Any]:
         "side_letter": study.exam.item.side.value,
         "why": why,
         "measured": measured,
+        "no_result": "" if measured else findings.no_result(result),
         "tiles": findings.tiles(sheet, result) if measured else [],
         "band_words": findings.band(result) if measured else "",
+        "band_caveat": findings.BAND_CAVEAT,
         "reasons": [] if measured else findings.reasons(result),
         "bones": findings.bones(result) if measured else None,
         "below_bones": findings.below_bones(result) if measured else "",
@@ -103,7 +105,7 @@ def content(sheet: Sheet) -> dict[str, Any]:
         "basis": facts.basis_facts(sheet),
         "charge": facts.charge_facts(sheet),
         "notes": findings.notes(sheet),
-        "picture_words": _picture_words(sheet),
+        "picture_words": picture_words(sheet),
         "age_words": _age_words(sheet),
         "footer": facts.footer(sheet),
     }
@@ -117,104 +119,7 @@ def _shown(words: dict[str, Any], glyphs: Glyphs) -> dict[str, Any]:
         notices.append(_NAME_LEFT_OUT)
     if not all(glyphs.shows(text) for text in texts_in(words)):
         notices.append(_MARKED)
-    whole = {key: words[key] for key in ("name", "footer", "title")}
-    return _breakable(glyphs.marked(words)) | glyphs.marked(whole) | {"notices": notices}
-
-
-def _breakable(data: Any) -> Any:
-    """Words longer than a column get places to break at, which are not seen."""
-    if isinstance(data, str):
-        return " ".join(
-            _BREAK.join(word[i : i + _UNBROKEN] for i in range(0, len(word), _UNBROKEN)) or word
-            for word in data.split(" ")
-        )
-    if isinstance(data, dict):
-        return {key: _breakable(value) for key, value in data.items()}
-    return [_breakable(value) for value in data] if isinstance(data, (list, tuple)) else data
-
-
-def _picture(sheet: Sheet) -> dict[str, Any] | None:
-    """The metacarpals large with their outlines, and the whole picture small."""
-    picture = sheet.picture
-    if picture is None:
-        return None
-    shape = (picture.pixels.shape[0], picture.pixels.shape[1])
-    outlines = [outline for outline in sheet.outlines if outline.kind in _DRAWN]
-    cut = _widened(cut_to(sheet.outlines, ("axis", "region", "failed"), _MARGIN, shape), shape)
-    close = (cut.bottom - cut.top, cut.right - cut.left) != shape
-    rows, columns = shape
-    box = [cut.left / columns, cut.top / rows, cut.right / columns, cut.bottom / rows]
-    return {
-        "image": list(_jpeg(picture, cut, _SHOWN_PX)),
-        "aspect": (cut.bottom - cut.top) / (cut.right - cut.left),
-        "lines": [asdict(line) for line in lines_in(outlines, cut, _SHOWN_PX)],
-        "labels": _labels(sheet, cut),
-        "whole": list(_jpeg(picture, Cut(0, rows, 0, columns), _SMALL_PX)) if close else None,
-        "whole_aspect": rows / columns,
-        "box": box,
-        "scale_10mm": _ten_mm(sheet, picture, cut),
-    }
-
-
-def _widened(cut: Cut, shape: tuple[int, int]) -> Cut:
-    """The cut brought to the shape of its place on the page, as far as the picture reaches."""
-    height, width = cut.bottom - cut.top, cut.right - cut.left
-    wanted = (max(height, round(width * _PICTURE_ASPECT)), max(width, round(height / _PICTURE_ASPECT)))
-    ends: list[int] = []
-    for first, last, size, limit in zip(
-        (cut.top, cut.left), (cut.bottom, cut.right), wanted, shape, strict=True
-    ):
-        start = min(max((first + last - size) // 2, 0), max(limit - size, 0))
-        ends += [start, min(start + size, limit)]
-    return Cut(*ends)
-
-
-def _labels(sheet: Sheet, cut: Cut) -> list[dict[str, Any]]:
-    """The number of each bone at the head of its axis."""
-    height, width = cut.bottom - cut.top, cut.right - cut.left
-    found: list[dict[str, Any]] = []
-    for outline in sheet.outlines:
-        if outline.kind != "axis":
-            continue
-        row, column = (float(end) for end in outline.points_px[-1])
-        at = [(column - cut.left) / width, (row - cut.top) / height]
-        if all(0 < share < 1 for share in at):
-            found.append({"at": at, "text": "".join(c for c in outline.label if c.isdigit())})
-    return found
-
-
-def _ten_mm(sheet: Sheet, picture: Picture, cut: Cut) -> float | None:
-    """Ten millimetres at the bone as a share of the shown width."""
-    if picture.spacing_mm is None:
-        return None
-    enlarged = sheet.study.protocol.geometry.magnification
-    return 10 * enlarged / picture.spacing_mm[1] / (cut.right - cut.left)
-
-
-def _jpeg(picture: Picture, cut: Cut, height_px: int) -> bytes:
-    """Windowed to eight bits and reduced; never enlarged."""
-    part = picture.pixels[cut.top : cut.bottom, cut.left : cut.right].astype(np.float32)
-    shrink = height_px / part.shape[0]
-    if shrink < 1:
-        size = (max(round(part.shape[1] * shrink), 1), height_px)
-        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA))
-    low = picture.window_center - picture.window_width / 2
-    grey = np.clip((part - low) / picture.window_width * 255, 0, 255).astype(np.uint8)
-    done, coded = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
-        raise ReportFailed(f"a picture of {grey.shape} pixels could not be encoded")
-    return coded.tobytes()
-
-
-def _picture_words(sheet: Sheet) -> str:
-    side = sheet.study.exam.item.side.word
-    result = sheet.study.result
-    drawn = {outline.kind for outline in sheet.outlines}
-    if isinstance(result, DxrResult):
-        edges = f" with the measured edges of the {findings.bone_words(result)} metacarpal"
-    else:
-        edges = " with what the analysis saw of it" if drawn else ""
-    return f"Radiograph of the {side} hand, posteroanterior{edges}."
+    return glyphs.marked(words) | {"notices": notices}
 
 
 def _age(sheet: Sheet) -> dict[str, Any] | None:

@@ -67,7 +67,9 @@ MEASURED = DxrResult(
     t_score=-2.193,
     z_score=-0.37,
     reference="sectra-consistent-derived@1",
-    notes=(Reason("pixel-coarse", "the pixels are coarse: 0.16 > 0.15", "Prefer full resolution.", 0.16, 0.15),),
+    notes=(
+        Reason("pixel-coarse", "the pixels are coarse: 0.16 > 0.15", "Prefer full resolution.", 0.16, 0.15),
+    ),
     bhi=Measurement(5.1, "mm^0.34", 0.009),
     bmd_constant_g_cm3=1.315,
     bmd_constant_source="from group means printed by Dhainaut 2013",
@@ -92,7 +94,9 @@ MakeStudy = Callable[..., Study]
 def make_study() -> MakeStudy:
     """Makes a study of the accepted exposure; `item` and `patient` change what the order says."""
 
-    def make(item: dict[str, Any] | None = None, patient: dict[str, Any] | None = None, **changes: Any) -> Study:
+    def make(
+        item: dict[str, Any] | None = None, patient: dict[str, Any] | None = None, **changes: Any
+    ) -> Study:
         person = replace(
             Patient("P-17", "Łukasiewicz^Zoë^Anna^Dr.^MSc", date(1961, 5, 4), Sex.FEMALE), **(patient or {})
         )

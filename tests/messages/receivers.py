@@ -31,13 +31,18 @@ def asyncio_receiver(tls: Tls | None = None) -> Generator[tuple[Endpoint, list[s
     loop = asyncio.new_event_loop()
 
     async def connected(reader, writer):
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while not writer.is_closing():
+        try:
+            while True:
                 message = await reader.readmessage()
                 got.append(str(message))
                 writer.writemessage(message.create_ack())
                 await writer.drain()
-        writer.close()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            with suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
 
     context = server_context(tls) if tls else None
     opened = start_hl7_server(connected, "127.0.0.1", 0, encoding="utf-8", limit=1 << 24, ssl=context)
@@ -56,6 +61,7 @@ def asyncio_receiver(tls: Tls | None = None) -> Generator[tuple[Endpoint, list[s
 
 async def _closed(server: asyncio.Server) -> None:
     server.close()
+    await server.wait_closed()
     others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in others:
         task.cancel()
@@ -95,6 +101,8 @@ def scripted_receiver(script: Script, *, reads: bool = True) -> Iterator[Endpoin
             with suppress(OSError, ssl.SSLError):
                 connection, _ = listener.accept()
                 with connection:
+                    if over.is_set():
+                        return
                     connection.settimeout(5)
                     script(connection, _message(connection) if reads else b"")
 
