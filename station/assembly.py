@@ -5,15 +5,18 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from station.clock import VirtualClock
+from station.clock import RealClock, VirtualClock
 from station.conduct import Parts
 from station.config import RoomFile, build
 from station.controller import Controller
+from station.dispatch import Dispatch
+from station.hospital import Hospital
 from station.journal import Journal
+from station.outbox.queue import Outbox
 from station.pipeline import Setting
 from station.protocols import load_protocol, load_reference
 from station.spool import Spool
-from station.study import Equipment as DicomEquipment
+from station.study import Equipment
 
 
 class Inline(Executor):
@@ -28,8 +31,18 @@ class Inline(Executor):
         return future
 
 
-def assemble(room: RoomFile, simulation: Mapping[str, Any], folder: Path, *, real_time: bool) -> Controller:
-    """Make a station that keeps everything in `folder`.
+_NOBODY = Hospital(name="none", ae_title="DXRSTATION")  # nobody is told of anything
+
+
+def assemble(
+    room: RoomFile,
+    simulation: Mapping[str, Any],
+    folder: Path,
+    *,
+    real_time: bool,
+    hospital: Hospital | None = None,
+) -> Controller:
+    """Make a station that keeps everything in `folder`; what leaves it waits in the outbox there.
 
     Raises
     ------
@@ -40,7 +53,7 @@ def assemble(room: RoomFile, simulation: Mapping[str, Any], folder: Path, *, rea
     reference = load_reference(protocol.analysis.reference)
     equipment, clock = build(room, simulation, real_time=real_time)
     executor = Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline")
-    site = DicomEquipment(
+    site = Equipment(
         manufacturer=room.site.manufacturer,
         model=room.site.model,
         serial=room.site.serial,
@@ -48,14 +61,17 @@ def assemble(room: RoomFile, simulation: Mapping[str, Any], folder: Path, *, rea
         institution=room.site.institution,
         focal_spot_mm=room.site.focal_spot_mm,
     )
+    spool = Spool(folder / "spool")
+    outbox = Outbox(folder, RealClock())  # the hospital's time is real
     parts = Parts(
         room=room,
         equipment=equipment,
         clock=clock,
-        spool=Spool(folder / "spool"),
+        spool=spool,
         journal=Journal(folder / "journal.db"),
         calibration=folder / "calibration",
         setting=Setting(protocol, reference, site),
         executor=executor,
+        dispatch=Dispatch(hospital or _NOBODY, outbox, spool, site),
     )
     return Controller(parts)

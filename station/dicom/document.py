@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
-from station.dicom.modules import coded, items
+from station.dicom.modules import coded, items, reference
 from station.dicom.report import begin_report, physician_release, predecessor
 from station.study import Study
 
@@ -37,20 +37,13 @@ def build(study: Study, pdf: bytes, sources: Sequence[Dataset]) -> Dataset:
     dataset.ImageLaterality = study.exam.item.side.value
     dataset.BurnedInAnnotation = "YES"
     dataset.ConversionType = "SYN"  # made by a program, not scanned
-    dataset.SourceInstanceSequence = items(*map(_reference, sources))
+    dataset.SourceInstanceSequence = items(*map(reference, sources))
     dataset.DocumentTitle = "DXR-BMD report"
     dataset.ConceptNameCodeSequence = items(coded(*CONCEPT))
     dataset.VerificationFlag = "UNVERIFIED" if release is None else "VERIFIED"
     if release is not None:
-        dataset.PredecessorDocumentsSequence = items(predecessor(study, _KIND, SOP_CLASS))
+        dataset.PredecessorDocumentsSequence = predecessor(dataset, study, _KIND)
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     dataset.EncapsulatedDocumentLength = len(pdf)
     dataset.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     return dataset
-
-
-def _reference(source: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = source.SOPClassUID
-    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    return item

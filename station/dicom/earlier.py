@@ -5,7 +5,7 @@ its unit. Anything else is `NotOurs`: a number that might mean something else is
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
@@ -112,7 +112,9 @@ def _report(dataset: Dataset) -> Json:
 
 def _dxr(hand: Dataset, texts: Dataset) -> Json:
     name, version = (str(_only(hand, code).TextValue) for code in _ALGORITHM)
-    found = dict.fromkeys(key for pair in _HAND_KEYS.values() for key in pair if key) | _numbers(hand, _HAND_KEYS)
+    found = dict.fromkeys(key for pair in _HAND_KEYS.values() for key in pair if key) | _numbers(
+        hand, _HAND_KEYS
+    )
     constant = None
     if found["bmd_g_cm2"] is not None:
         bmd = _only(hand, _private(term("bmd")))
@@ -140,7 +142,7 @@ def _visit(dataset: Dataset) -> Json:
     }
 
 
-def _numbers(group: Dataset, keys: dict[str, tuple[str, str | None]]) -> Json:
+def _numbers(group: Dataset, keys: Mapping[str, tuple[str, str | None]]) -> Json:
     """Every quantity that has a key in the report, and its half width where it has one."""
     found: Json = {}
     for entry in TERMS:

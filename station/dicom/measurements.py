@@ -8,9 +8,9 @@
     │  └─ group "metacarpal 2" …: site Metacarpal with laterality and which one, its quantities
     └─ Qualitative Evaluations: texts, each whole in itself
 
-Quantities carry a public code where one is (Width, Length, Z-score), else one of `station.codes`, whose scheme
-the object declares. Uncertainty is CID 225's range above and below, in the unit of the value. Densities name
-their constant, scores their population. Band and hazard ratio are texts with caveats and ranges inside: no
+Quantities carry a public code where one is (Width, Length, Z-score), else one of `station.codes`, whose
+scheme the object declares. Uncertainty is CID 225's range above and below, in the value's unit. A density
+names its constant, a score its population. Band and hazard ratio are texts with caveats and ranges inside: no
 reader can show the one without the other. A value is a decimal string and beside it the exact binary.
 """
 
@@ -24,11 +24,11 @@ from station.codes import SCHEME, SCHEME_NAME, SCHEME_UID, SCHEME_VERSION, Quant
 from station.dicom.earlier import NotOurs as NotOurs  # noqa: PLC0414  re-exported: out and in belong together
 from station.dicom.earlier import read as read  # noqa: PLC0414  re-exported: out and in belong together
 from station.dicom.equipment import device_uid
-from station.dicom.modules import items
-from station.dicom.report import begin_report, physician_release, predecessor, procedure_codes, request
+from station.dicom.modules import evidence, items, performed_step_reference, referenced_request
+from station.dicom.report import begin_report, physician_release, predecessor
 from station.exam import Side
 from station.protocols import Code as ProcedureCode
-from station.result import DxrResult, Hazard, Reason, Triage
+from station.result import AbsoluteRisk, DxrResult, Hazard, Reason, Triage
 from station.study import Study
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"  # Comprehensive SR
 PRELIMINARY = "preliminary: physician interpretation required"
 UNCERTAINTY = (
-    "uncertainties are half widths of 95 % intervals of this image; the density's holds no uncertainty of its "
+    "uncertainties are half widths of 95 % intervals of this image; the density's does not hold that of its "
     "constant, up to 10 % between systems"
 )
 _KIND = "measurements"
@@ -62,7 +62,9 @@ def build(study: Study, image: Dataset) -> Dataset:
     """
     result = study.result
     if not isinstance(result, DxrResult):
-        raise ValueError("no measurement report without a measured result; send the report page instead")
+        raise ValueError(  # noqa: TRY004  of what happened in the exam, not of code
+            "no measurement report without a measured result; send the report page instead"
+        )
     dataset = begin_report(study, _KIND, SOP_CLASS, "SR")
     scheme = Dataset()
     scheme.CodingSchemeDesignator, scheme.CodingSchemeUID = SCHEME, SCHEME_UID
@@ -77,10 +79,7 @@ def build(study: Study, image: Dataset) -> Dataset:
 def _document(dataset: Dataset, study: Study, image: Dataset) -> None:
     """The SR Document General module (C.17.2)."""
     release = physician_release(study)
-    order = request(study)
-    dataset.ReferencedPerformedProcedureStepSequence = image.get(
-        "ReferencedPerformedProcedureStepSequence", items()
-    )
+    dataset.ReferencedPerformedProcedureStepSequence = items(performed_step_reference(study.exam))
     dataset.CompletionFlag = "COMPLETE"
     dataset.PreliminaryFlag = "PRELIMINARY" if release is None else "FINAL"
     dataset.VerificationFlag = "UNVERIFIED" if release is None else "VERIFIED"
@@ -92,24 +91,10 @@ def _document(dataset: Dataset, study: Study, image: Dataset) -> None:
         observer.VerificationDateTime = f"{at:%Y%m%d%H%M%S.%f}"
         observer.VerifyingObserverIdentificationCodeSequence = items()
         dataset.VerifyingObserverSequence = items(observer)
-        dataset.PredecessorDocumentsSequence = items(predecessor(study, _KIND, SOP_CLASS))
-    if order is not None:
-        dataset.ReferencedRequestSequence = items(order)
-    dataset.PerformedProcedureCodeSequence = items(*procedure_codes(study))
-    dataset.CurrentRequestedProcedureEvidenceSequence = items(_evidence(image))
-
-
-def _evidence(image: Dataset) -> Dataset:
-    instance = Dataset()
-    instance.ReferencedSOPClassUID = image.SOPClassUID
-    instance.ReferencedSOPInstanceUID = image.SOPInstanceUID
-    series = Dataset()
-    series.SeriesInstanceUID = image.SeriesInstanceUID
-    series.ReferencedSOPSequence = items(instance)
-    item = Dataset()
-    item.StudyInstanceUID = image.StudyInstanceUID
-    item.ReferencedSeriesSequence = items(series)
-    return item
+        dataset.PredecessorDocumentsSequence = predecessor(dataset, study, _KIND)
+    dataset.ReferencedRequestSequence = items(referenced_request(study.exam))
+    dataset.PerformedProcedureCodeSequence = items(*dataset.get("ProcedureCodeSequence", ()))
+    dataset.CurrentRequestedProcedureEvidenceSequence = evidence([image])
 
 
 def _tree(study: Study, result: DxrResult, image: Dataset) -> Dataset:
@@ -126,7 +111,7 @@ def _tree(study: Study, result: DxrResult, image: Dataset) -> Dataset:
         _ANY_PROCEDURE if study.code is None else _procedure(study.code),
         groups,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
-            Code("en-US", "RFC5646", "English (United States)")
+            sr.CodedConcept("en-US", "RFC5646", "English (United States)")
         ),
         referenced_images=[image],
     )
@@ -158,15 +143,21 @@ def _observers(study: Study) -> "sr.ObservationContext":
     person = None
     if release is not None:
         person = sr.ObserverContext(
-            Code("121006", "DCM", "Person"), sr.PersonObserverIdentifyingAttributes(release.by)
+            sr.CodedConcept("121006", "DCM", "Person"),
+            sr.PersonObserverIdentifyingAttributes(_person(release.by)),
         )
     return sr.ObservationContext(
         observer_person_context=person,
-        observer_device_context=sr.ObserverContext(Code("121007", "DCM", "Device"), device),
+        observer_device_context=sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), device),
     )
 
 
-def _describe_source(root: "sr.ContentItem", study: Study) -> None:
+def _person(name: str) -> str:
+    """The same name as highdicom takes it: one word alone it holds for a mistake."""
+    return name if "^" in name else f"{name}^"
+
+
+def _describe_source(root: Dataset, study: Study) -> None:
     """When and with what the image was taken, at the image in the library: what a later report compares."""
     from highdicom import sr
 
@@ -174,7 +165,9 @@ def _describe_source(root: "sr.ContentItem", study: Study) -> None:
     entry = library.ContentSequence[0].ContentSequence[0]
     taken = study.exposure.started_at.astimezone(study.exam.opened_at.tzinfo)
     relation = "HAS ACQ CONTEXT"
-    described = [sr.DateContentItem(Code("126201", "DCM", "Acquisition Date"), taken.date(), relation)]
+    described: list[sr.ContentItem] = [
+        sr.DateContentItem(Code("126201", "DCM", "Acquisition Date"), taken.date(), relation)
+    ]
     kind = f"{study.equipment.manufacturer} {study.equipment.model}".strip()
     for key, text in (("detector_type", kind), ("detector_serial", study.detector_serial)):
         if text:
@@ -210,9 +203,7 @@ def _number(quantity: Quantity, result: DxrResult, image: Dataset) -> "sr.Measur
 
     unit = _unit(quantity.term.unit)
     source = sr.SourceImageForMeasurement(image.SOPClassUID, image.SOPInstanceUID)
-    measured = sr.Measurement(
-        _public(quantity.term), float(quantity.value), unit, referenced_images=[source]
-    )
+    measured = sr.Measurement(_public(quantity.term), float(quantity.value), unit, referenced_images=[source])
     properties = measured[0].ContentSequence
     if quantity.u95 is not None:
         for code in (_UPPER, _LOWER):
@@ -257,6 +248,8 @@ def _texts(study: Study, result: DxrResult) -> Iterator[tuple[str, str]]:
         yield "triage", _band(result.triage)
     for hazard in result.hazards:
         yield "hazard", _hazard(hazard)
+    for risk in result.absolute_risks:
+        yield "risk", _risk(risk)
     for note in result.notes:
         yield "note", note_text(note)
 
@@ -273,8 +266,16 @@ def _band(triage: Triage) -> str:
 def _hazard(hazard: Hazard) -> str:
     own, per_sd = hazard.relative, hazard.per_sd
     return (
-        f"{hazard.outcome} fracture: {own.value:.2f} times ({own.low:.2f}-{own.high:.2f}) the mean risk of this "
-        f"age and sex, from {per_sd.value:g} ({per_sd.low:g}-{per_sd.high:g}) per SD ({hazard.status})"
+        f"{hazard.outcome} fracture: {own.value:.2f} times ({own.low:.2f}-{own.high:.2f}) the mean risk of "
+        f"this age and sex, from {per_sd.value:g} ({per_sd.low:g}-{per_sd.high:g}) per SD ({hazard.status})"
+    )
+
+
+def _risk(risk: AbsoluteRisk) -> str:
+    percent = risk.percent
+    return (
+        f"research only: {risk.outcome} fracture within ten years {percent.value:.1f} % "
+        f"({percent.low:.1f}-{percent.high:.1f}), on {risk.population}: {risk.meaning}"
     )
 
 

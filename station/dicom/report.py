@@ -9,9 +9,10 @@
 """
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 
 from station.dicom.equipment import describe
-from station.dicom.modules import begin, coded, date_time, items
+from station.dicom.modules import begin, date_time, evidence, study_code
 from station.exam import Release
 from station.study import Study
 
@@ -33,6 +34,7 @@ def begin_report(study: Study, kind: str, sop_class: str, modality: str) -> Data
     dataset.SeriesNumber = _SERIES[kind]
     dataset.SeriesDescription = f"DXR {kind}, {exam.item.side.word} hand"
     dataset.SeriesDate, dataset.SeriesTime = date_time(study.made_at, exam)
+    study_code(dataset, study.code)
     dataset.InstanceNumber = 1 if release is None else 2
     made_at = study.made_at if release is None else release.at
     dataset.ContentDate, dataset.ContentTime = date_time(made_at, exam)
@@ -46,38 +48,11 @@ def document_uid(study: Study, kind: str, *, preliminary: bool = False) -> str:
     return study.exam.uid_for("report", kind, "released")
 
 
-def predecessor(study: Study, kind: str, sop_class: str) -> Dataset:
-    """The preliminary version, as an item of the Predecessor Documents Sequence."""
-    instance = Dataset()
-    instance.ReferencedSOPClassUID = sop_class
-    instance.ReferencedSOPInstanceUID = document_uid(study, kind, preliminary=True)
-    series = Dataset()
-    series.SeriesInstanceUID = study.exam.uid_for("series", kind)
-    series.ReferencedSOPSequence = items(instance)
-    item = Dataset()
-    item.StudyInstanceUID = study.exam.item.study_instance_uid
-    item.ReferencedSeriesSequence = items(series)
-    return item
-
-
-def request(study: Study) -> Dataset | None:
-    """The order as an item of the Referenced Request Sequence; None where nobody ordered."""
-    order = study.exam.item
-    if not (order.accession_number or order.requested_procedure_id):
-        return None
-    item = Dataset()
-    item.StudyInstanceUID = order.requested_study_uid or order.study_instance_uid
-    item.ReferencedStudySequence = items()
-    item.AccessionNumber = order.accession_number
-    item.PlacerOrderNumberImagingServiceRequest = ""
-    item.FillerOrderNumberImagingServiceRequest = ""
-    item.RequestedProcedureID = order.requested_procedure_id
-    item.RequestedProcedureDescription = order.procedure
-    item.RequestedProcedureCodeSequence = items()
-    return item
-
-
-def procedure_codes(study: Study) -> list[Dataset]:
-    """The code that billing decided on, if any."""
-    code = study.code
-    return [] if code is None else [coded(code.value, code.scheme, code.meaning)]
+def predecessor(dataset: Dataset, study: Study, kind: str) -> Items:
+    """The Predecessor Documents Sequence of a released document: its preliminary version."""
+    earlier = Dataset()
+    earlier.SOPClassUID = dataset.SOPClassUID
+    earlier.SOPInstanceUID = document_uid(study, kind, preliminary=True)
+    earlier.SeriesInstanceUID = dataset.SeriesInstanceUID
+    earlier.StudyInstanceUID = dataset.StudyInstanceUID
+    return evidence([earlier])

@@ -1,4 +1,4 @@
-"""One exam with a processed exposure, as the DICOM builders get it."""
+"""One exam with a processed exposure, as the DICOM builders get it; made once, as nothing changes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,21 +35,21 @@ class Index:
     di: float
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def exam():
     patient = Patient("P-17", "Łukasiewicz^Zoë", date(1961, 5, 4), Sex.FEMALE)
     item = WorklistItem("ACC-9", patient, Side.LEFT, "0750T", "2.25.11", "RP-1", "SPS-1", "Okafor^Ada")
     return Exam("2.25.10", item, "hand-dxr@1", OPENED_AT, "medium")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def exposure():
     delivered = Delivered(50.2, 99.6, 16.04, 1.598, EndOfExposure.NORMAL)
     started_at = datetime(2026, 3, 2, 22, 58, 3, 250000, tzinfo=UTC)
     return Exposure("2.25.12", 1, Technique(50, 100, 16), started_at, 1000.0, delivered, 2.4, image=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def processing():
     pixels = np.random.default_rng(1).uniform(-20, 50000, SHAPE).astype(np.float32)
     history = ("offset, gain, defects corrected with maps sha256:" + "ab" * 32,)
@@ -58,7 +58,7 @@ def processing():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def presentation():
     pixels = np.random.default_rng(2).integers(0, 4096, SHAPE, dtype=np.uint16)
     history = ("offset, gain, defects corrected", "2000 log10(30000 / signal), black outside the field")
@@ -66,7 +66,7 @@ def presentation():
     return Picture(shown, 1200.5, 2100.0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def context():
     protocol = load_protocol()
     equipment = Equipment("Haus für Knochen", "DXR1", "Maker", focal_spot_mm=(0.6, 1.2))
@@ -109,7 +109,7 @@ def bone(number: int, t_mm: float, w_mm: float, length_mm: float) -> Bone:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def measured() -> DxrResult:
     """A whole result of a left hand, its parts fitting together."""
     bones = (bone(2, 1.702, 8.214, 66.1), bone(3, 1.688, 8.031, 63.7), bone(4, 1.293, 6.584, 57.2))
@@ -151,7 +151,7 @@ def measured() -> DxrResult:
 MakeStudy = Callable[..., Study]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_study(exam, exposure, context, measured) -> MakeStudy:
     """Makes the study of the accepted exposure, with whatever is given instead."""
 
@@ -174,7 +174,7 @@ def make_study(exam, exposure, context, measured) -> MakeStudy:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study(make_study) -> Study:
     """An exam with one accepted exposure and its result, not yet released."""
     return make_study()
