@@ -172,7 +172,15 @@ def test_a_receiver_that_does_not_read_is_given_up_within_the_limit(message):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "PID|1\r", MESSAGE.replace("WANTED", ""), MESSAGE + "\x1c", MESSAGE + "\x0b"]
+    "wrong",
+    [
+        "",
+        "PID|1\r",
+        MESSAGE.replace("WANTED", ""),
+        MESSAGE + "\x1c",
+        MESSAGE + "\x0b",
+        MESSAGE.replace("\r", "\n"),
+    ],
 )
 def test_what_is_no_message_is_refused_before_anybody_is_called(wrong):
     with pytest.raises(ValueError, match="message"):
