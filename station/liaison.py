@@ -157,7 +157,7 @@ def _message(hospital: Hospital, outbox: Outbox, job: Job) -> None:
     endpoint = told.results if job.kind is Kind.RESULTS else told.charges
     if endpoint is None:
         raise NetworkError(f"the hospital file has no receiver for {job.kind}", "add it; the message waits")
-    text = outbox.path(job).read_text(encoding="utf-8")
+    text = outbox.path(job).read_bytes().decode()  # read as text, its carriage returns would be lost
     mllp.send(endpoint, text, hospital.tls, hospital.timeouts)
 
 
