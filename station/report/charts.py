@@ -179,7 +179,7 @@ def cut_to(outlines: Iterable[Outline], kinds: Sequence[str], margin: float, sha
 
 
 def lines_in(outlines: Iterable[Outline], cut: Cut, shown_px: int) -> tuple[Line, ...]:
-    """Outlines over a picture cut so and shown `shown_px` high; what leaves the picture is left out."""
+    """Outlines over a picture cut so and shown `shown_px` high; who draws them clips what runs out of it."""
     height, width = cut.bottom - cut.top, cut.right - cut.left
     tolerance_px = _SIMPLIFIED_PX * height / shown_px
     found: list[Line] = []
@@ -190,11 +190,7 @@ def lines_in(outlines: Iterable[Outline], cut: Cut, shown_px: int) -> tuple[Line
         kept = cv2.approxPolyDP(points, tolerance_px, closed=False).reshape(-1, 2)
         # the origin of pixels is the centre of the first one, of a picture its corner
         y, x = (kept[:, 0] + 0.5 - cut.top) / height, (kept[:, 1] + 0.5 - cut.left) / width
-        inside = (y >= 0) & (y <= 1) & (x >= 0) & (x <= 1)
-        pieces = np.split(np.arange(len(kept)), np.flatnonzero(np.diff(inside.astype(int))) + 1)
-        found += (
-            Line(outline.kind, tuple((round(float(x[i]), 5), round(float(y[i]), 5)) for i in piece))
-            for piece in pieces
-            if len(piece) > 1 and inside[piece[0]]
-        )
+        if x.max() >= 0 and x.min() <= 1 and y.max() >= 0 and y.min() <= 1:
+            line = zip(x.round(5).tolist(), y.round(5).tolist(), strict=True)
+            found.append(Line(outline.kind, tuple(line)))
     return tuple(found)

@@ -147,7 +147,8 @@ def change(sheet: Sheet) -> list[Item]:
         return [_prior(sheet.priors)] if sheet.priors else [("Earlier", "no DXR-BMD was given.")]
     if not sheet.change["comparable"]:
         reason = sheet.change["reason"]
-        return [("Change", f"Not comparable: {reason['message']}. {reason['remedy']}")]
+        told = _sentence(f"Not comparable: {_difference(reason['message'])}")
+        return [("Change", f"{told} {_sentence(reason['remedy'])}")]
     return [("Change", _change(sheet.change["change"]))]
 
 
@@ -218,7 +219,13 @@ def _prior(priors: Iterable[Prior]) -> Item:
     newest = max(priors, key=lambda prior: prior.taken)
     spread = "" if newest.u95_g_cm2 is None else f" ± {number(newest.u95_g_cm2, 3)}"
     what = f"{newest.taken}: {number(newest.bmd_g_cm2, 3)}{spread} g/cm²"
-    return ("Earlier", f"{what}, not comparable: {newest.why_not}." if newest.why_not else f"{what}.")
+    why = f", not comparable: {_difference(newest.why_not)}" if newest.why_not else ""
+    return ("Earlier", _sentence(f"{what}{why}"))
+
+
+def _difference(message: str) -> str:
+    """Without the words that stand before it here."""
+    return message.removeprefix("not comparable: ")
 
 
 def _reason(note: Reason) -> str:

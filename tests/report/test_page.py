@@ -73,7 +73,7 @@ def test_who_which_hand_and_what_was_found_can_be_read_out(sheet, page_of):
 
 def test_a_screen_reader_finds_headings_a_table_with_its_header_and_figures_in_words(sheet, page_of):
     page = page_of(sheet)
-    structure = page.read("pdfinfo", "-struct-text")
+    structure = page.read("pdfinfo", "-struct")
     assert 'H1 "Demo, Patient"' in structure
     for heading in ("DXR-BMD estimate", "Density over age", "Metacarpals", "Exposure and dose", "Notes"):
         assert f'H2 "{heading}"' in structure
