@@ -28,7 +28,7 @@ from station.result import DxrResult
 Paper = Literal["a4", "us-letter"]
 
 TITLE = "DXR-BMD report"  # of the file too, where it is seen beside names of other patients
-_LEVELS = 4  # of how closely the page is set, wide first
+_LEVELS = 5  # of how closely the page is set, wide first
 _NO_ROOM = ("no room for the notes", "longer than one page")  # the template's own words
 _NAME_LEFT_OUT = "The name in its own characters is left out: no font of this machine has them all."
 _MARKED = f"Characters that no font of this machine has are marked {MARK}: read them in the order."

@@ -129,7 +129,7 @@ def test_many_reasons_of_a_refusal_are_counted(plain, page_of, change):
 def test_an_exam_without_image_makes_a_page_too(plain, page_of, change):
     text = page_of(replace(change.study(plain, result=None, exposures=(), indices={}), charge=None)).text
     assert "the image was not analysed" in text
-    assert "DAP no radiation" in text
+    assert "DAP no exposure was made here" in text
 
 
 def test_without_a_scale_there_are_ratios_and_no_lengths(plain, page_of, change):
