@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,6 +48,12 @@ def test_it_is_one_tagged_page_with_its_fonts_and_no_patient_in_its_metadata(she
 
 def test_the_same_sheet_makes_the_same_bytes(sheet):
     assert render(sheet) == render(sheet)
+
+
+def test_any_moment_in_any_zone_dates_the_page(plain, page_of, change):
+    at = datetime(2026, 3, 2, 0, 30, 1, 987654, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+    page = page_of(change.study(plain, made_at=at))
+    assert "2026-03-01T18:45:01" in page.read("pdfinfo", "-meta")
 
 
 def test_who_which_hand_and_what_was_found_can_be_read_out(sheet, page_of):
