@@ -29,14 +29,23 @@ from pydicom.dataset import Dataset
 
 from station.devices import Delivered, EndOfExposure, FocalSpot
 from station.dicom.equipment import describe
-from station.dicom.modules import begin, coded, date_time, decimal, items
+from station.dicom.modules import (
+    begin,
+    coded,
+    date_time,
+    decimal,
+    items,
+    performed_step,
+    reference,
+    study_code,
+)
 from station.dicom.modules import write as write  # noqa: PLC0414  re-exported: pair and file belong together
 from station.exam import Exam, Exposure
 from station.frame import Frame, Signal, Stage
 from station.image_file import SCALE_UNKNOWN
 from station.protocols import Code
 from station.protocols import Protocol as AcquisitionProtocol
-from station.study import Equipment
+from station.study import Equipment, Study
 
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -44,9 +53,18 @@ VIEW_CODES = {"PA": ("272479007", "SCT", "postero-anterior")}
 REGION_CODES = {"HAND": ("85562004", "SCT", "Hand")}
 
 _DGYCM2_PER_UGYM2 = 0.1
+_MM_PER_CM = 10
 _PRESENTATION_BITS = 12
 _MAX_16_BIT = 65535
 _SH_CHARACTERS = 16
+# Of order and patient, where they are known
+_MAY_BE_ABSENT = (
+    "PatientAge",
+    "StudyDescription",
+    "RequestAttributesSequence",
+    "ProcedureCodeSequence",
+    "PerformedProtocolCodeSequence",
+)
 
 
 class Picture(Protocol):
@@ -102,6 +120,7 @@ def build_pair(
         _series(image, exam, context)
         _acquisition(image, exam, exposure, context)
         _geometry(image, processing, exposure, context)
+        _collimator(image, processing, context)
         _detector(image, processing, exam, context)
         _anatomy(image, exam, context)
         pair.append(image)
@@ -109,6 +128,26 @@ def build_pair(
     _presentation_pixels(pair[1], presentation)
     _link(pair[1], pair[0])
     return pair[0], pair[1]
+
+
+def identify(study: Study, processing: Dataset, presentation: Dataset) -> tuple[Dataset, Dataset]:
+    """The pair again with the identity of the study's exam; pixels and acquisition stay as they are."""
+    exam = study.exam
+    for image, intent in ((processing, "processing"), (presentation, "presentation")):
+        number = str(image.AcquisitionNumber)
+        said = begin(exam, image.SOPClassUID, exam.uid_for("image", number, intent))
+        for keyword in _MAY_BE_ABSENT:
+            if keyword in image:
+                delattr(image, keyword)
+        image.update(said)
+        image.file_meta.MediaStorageSOPInstanceUID = said.SOPInstanceUID
+        image.SeriesInstanceUID = exam.uid_for("series", intent)
+        performed_step(image, exam, study.protocol.title)
+        study_code(image, study.code)
+        if study.code is not None:
+            image.PerformedProtocolCodeSequence = items(*image.ProcedureCodeSequence)
+    _link(presentation, processing)
+    return processing, presentation
 
 
 def _refuse(processing: Frame, presentation: Picture) -> None:
@@ -137,23 +176,10 @@ def _series(image: Dataset, exam: Exam, context: Context) -> None:
     )
     image.SeriesDate, image.SeriesTime = date_time(exam.opened_at, exam)
     image.ProtocolName = protocol.id
-    image.PerformedProcedureStepStartDate, image.PerformedProcedureStepStartTime = (
-        image.SeriesDate,
-        image.SeriesTime,
-    )
-    image.PerformedProcedureStepDescription = protocol.title
-    if item.scheduled_step_id:
-        image.PerformedProcedureStepID = item.scheduled_step_id
-    if item.scheduled_step_id and item.requested_procedure_id:
-        request = Dataset()
-        request.RequestedProcedureID = item.requested_procedure_id
-        request.ScheduledProcedureStepID = item.scheduled_step_id
-        request.AccessionNumber = item.accession_number
-        image.RequestAttributesSequence = items(request)
+    performed_step(image, exam, protocol.title)
+    study_code(image, context.code)
     if context.code is not None:
-        code = context.code
-        image.ProcedureCodeSequence = items(coded(code.value, code.scheme, code.meaning))
-        image.PerformedProtocolCodeSequence = items(coded(code.value, code.scheme, code.meaning))
+        image.PerformedProtocolCodeSequence = items(*image.ProcedureCodeSequence)
 
 
 def _acquisition(image: Dataset, exam: Exam, exposure: Exposure, context: Context) -> None:
@@ -165,6 +191,7 @@ def _acquisition(image: Dataset, exam: Exam, exposure: Exposure, context: Contex
     image.AcquisitionContextSequence = items()
     image.AnodeTargetMaterial = context.equipment.anode_material
     image.Grid = context.equipment.grid
+    image.ExposureControlMode = "MANUAL"  # a technique of three points, without an ionisation chamber
     if context.equipment.focal_spot_mm is not None:
         small, large = context.equipment.focal_spot_mm
         image.FocalSpots = decimal(small if exposure.requested.focal_spot is FocalSpot.SMALL else large)
@@ -172,7 +199,7 @@ def _acquisition(image: Dataset, exam: Exam, exposure: Exposure, context: Contex
     # What was asked for or assumed is not what was given: unknown stays absent.
     if delivered is not None and delivered.end is not EndOfExposure.UNKNOWN:
         _delivered(image, delivered)
-    if exposure.dap_ugym2 is not None:
+    if exposure.dap_ugym2:  # a meter that reads zero after an exposure has not measured it
         image.ImageAndFluoroscopyAreaDoseProduct = decimal(exposure.dap_ugym2 * _DGYCM2_PER_UGYM2)
     if context.exposure_index is not None:
         image.ExposureIndex = decimal(context.exposure_index.ei)
@@ -181,6 +208,7 @@ def _acquisition(image: Dataset, exam: Exam, exposure: Exposure, context: Contex
 
 
 def _delivered(image: Dataset, delivered: Delivered) -> None:
+    image.ExposureStatus = "NORMAL" if delivered.end is EndOfExposure.NORMAL else "ABORTED"
     image.KVP = decimal(delivered.kvp)
     image.ExposureTime = round(delivered.ms)
     image.ExposureTimeInuS = decimal(delivered.ms * 1000)
@@ -211,6 +239,25 @@ def _geometry(image: Dataset, frame: Frame, exposure: Exposure, context: Context
     image.PixelSpacingCalibrationDescription = (
         f"metacarpal axis {oid_mm:g} mm above image plane, SID {exposure.sid_mm:g} mm"
     )
+
+
+def _collimator(image: Dataset, frame: Frame, context: Context) -> None:
+    """The light field that the protocol asks for, centred on the panel; nobody measures the open field.
+
+    The protocol gives it at the panel, so nothing is magnified. Without edges in the image there is nothing
+    to say of them. First and last open column and row; the top left pixel is 1, 1 (C.8.7.3).
+    """
+    field_mm, spacing_mm = context.protocol.geometry.field_mm, frame.spacing_mm or (0.0, 0.0)
+    edges: list[tuple[int, int]] = []
+    for size_px, extent_mm, pixel_mm in zip(frame.shape, field_mm, spacing_mm, strict=True):
+        closed_px = (size_px - extent_mm / pixel_mm) / 2
+        if closed_px < 0:
+            return
+        edges.append((round(closed_px) + 1, size_px - round(closed_px)))
+    image.CollimatorShape = "RECTANGULAR"
+    image.CollimatorUpperHorizontalEdge, image.CollimatorLowerHorizontalEdge = edges[0]
+    image.CollimatorLeftVerticalEdge, image.CollimatorRightVerticalEdge = edges[1]
+    image.ExposedArea = [round(extent_mm / _MM_PER_CM) for extent_mm in field_mm]
 
 
 def _detector(image: Dataset, frame: Frame, exam: Exam, context: Context) -> None:
@@ -287,7 +334,7 @@ def _pixels(image: Dataset, pixels: npt.NDArray[np.uint16], bits: int) -> None:
 
 def _link(presentation: Dataset, processing: Dataset) -> None:
     """Source image (C.7.6.1) and the list of references to other series (C.12.2)."""
-    source = _reference(processing)
+    source = reference(processing)
     source.PurposeOfReferenceCodeSequence = items(
         coded("121322", "DCM", "Source image for image processing operation")
     )
@@ -295,12 +342,5 @@ def _link(presentation: Dataset, processing: Dataset) -> None:
     presentation.SourceImageSequence = items(source)
     series = Dataset()
     series.SeriesInstanceUID = processing.SeriesInstanceUID
-    series.ReferencedInstanceSequence = items(_reference(processing))
+    series.ReferencedInstanceSequence = items(reference(processing))
     presentation.ReferencedSeriesSequence = items(series)
-
-
-def _reference(image: Dataset) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = image.SOPClassUID
-    item.ReferencedSOPInstanceUID = image.SOPInstanceUID
-    return item

@@ -1,164 +1,119 @@
-"""Contradictions in what is about to be written: a validator checks grammar, this checks meaning.
+"""Contradictions in what is about to be sent: a validator checks grammar, this checks meaning.
 
 dciodvfy does not notice View Position AP beside View Code PA, FOOT beside the anatomic region hand, a
-laterality U, or EI, EIT and DI that do not belong together. One function per
-subject, all are run.
+laterality U, EI, EIT and DI that do not belong together, a density without its constant, or a page of another
+patient. One function per subject, all are run: `lint_object` in every object, `lint_image`,
+`lint_measurements` and `lint_document` in those of a kind, `lint_set` between the objects of a study.
+
+With the exam, everything is compared with it. Without, objects are compared with themselves and each other.
 """
 
-from collections.abc import Iterable, Sequence
-from math import isclose, log10
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
+import pydicom
 from pydicom.dataset import Dataset
 
-from station.dicom.image import REGION_CODES, VIEW_CODES
+from station.dicom.lint_document import DOCUMENTS
+from station.dicom.lint_image import IMAGE
+from station.dicom.lint_measurements import MEASUREMENTS, ours
+from station.dicom.lint_object import EVERY, future
+from station.dicom.lint_seen import IMAGES, Seen, name_of, see
+from station.dicom.lint_set import contradictions
 from station.exam import Exam
 from station.result import Reason
 
-SIDE_CODES = {"7771000": "L", "24028007": "R"}  # SCT left, right
-PROCEDURE_CODES = ("0749T", "0750T")
-
-_DI_TOLERANCE = 0.02  # DI is written with two decimals
-_RELATIVE_TOLERANCE = 1e-4  # of spacings and magnification, written with seven digits
 _REMEDY = "do not send; correct the exam or report the fault"
-_PIXEL_MEANING = {"FOR PROCESSING": ("LIN", 1), "FOR PRESENTATION": ("LOG", -1)}
+_OTHER_ORDER = (("113037", "DCM"), ("113038", "DCM"))  # notes that are filed under an order that was wrong
+_UNREADABLE = (  # what pydicom raises for damaged files, also late, when a value is first looked at
+    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError),
+    *(OverflowError, RecursionError, EOFError, MemoryError, AssertionError, struct.error, zlib.error),
+)
 
 
-def problems(images: Sequence[Dataset], exam: Exam) -> tuple[Reason, ...]:
-    """What contradicts the exam or itself in these objects; empty if nothing does."""
-    found: list[Reason] = []
-    for image in images:
-        checks = (_identity, _side, _patient_view, _exposure_index, _geometry, _codes, _pixel_meaning)
-        for check in checks:
-            found += [Reason(f"dicom-{name}", message, _REMEDY) for name, message in check(image, exam)]
-    found += [Reason("dicom-pair", message, _REMEDY) for message in _links(images)]
-    return tuple(found)
+def problems(
+    objects: Sequence[Dataset], exam: Exam | None = None, *, now: datetime | None = None
+) -> tuple[Reason, ...]:
+    """What contradicts the exam, itself or each other in these objects; empty if nothing does.
 
-
-def _identity(image: Dataset, exam: Exam) -> Iterable[tuple[str, str]]:
-    item = exam.item
-    for keyword, expected in (
-        ("PatientID", item.patient.id),
-        ("PatientName", item.patient.name),
-        ("StudyInstanceUID", item.study_instance_uid),
-        ("AccessionNumber", item.accession_number),
-    ):
-        if str(image.get(keyword, "")) != expected:
-            yield "identity", f"{keyword} is not the exam's"
-
-
-def _side(image: Dataset, exam: Exam) -> Iterable[tuple[str, str]]:
-    side = exam.item.side
-    for keyword in ("ImageLaterality", "Laterality"):
-        value = image.get(keyword)
-        if (value is not None or keyword == "ImageLaterality") and value != side.value:
-            yield "side", f"{keyword} is '{value}', the exam is of the {side.word} hand"
-    for region in image.get("AnatomicRegionSequence", []):
-        for modifier in region.get("AnatomicRegionModifierSequence", []):
-            if SIDE_CODES.get(modifier.CodeValue, side.value) != side.value:
-                yield (
-                    "side",
-                    f"the anatomic region says '{modifier.CodeMeaning}', the exam is of the {side.word} hand",
-                )
-    other = "right" if side.word == "left" else "left"
-    if other in str(image.get("SeriesDescription", "")).lower().replace(",", " ").split():
-        yield "side", f"the series description says {other}, the exam is of the {side.word} hand"
-
-
-def _patient_view(image: Dataset, _exam: Exam) -> Iterable[tuple[str, str]]:
-    for name, text, sequence, table in (
-        ("view", "ViewPosition", "ViewCodeSequence", VIEW_CODES),
-        ("body-part", "BodyPartExamined", "AnatomicRegionSequence", REGION_CODES),
-    ):
-        value = image.get(text)
-        codes = [item.CodeValue for item in image.get(sequence, [])]
-        if value not in table or codes != [table[value][0]]:
-            yield name, f"{text} '{value}' and {sequence} {codes} do not say the same"
-
-
-def _exposure_index(image: Dataset, _exam: Exam) -> Iterable[tuple[str, str]]:
-    values = [image.get(k) for k in ("ExposureIndex", "TargetExposureIndex", "DeviationIndex")]
-    given = [float(v) for v in values if v is not None]
-    if not given:
-        return
-    if len(given) < len(values) or given[0] <= 0 or given[1] <= 0:
-        yield "exposure-index", "exposure index, target and deviation must be given together and positive"
-    elif abs(given[2] - 10 * log10(given[0] / given[1])) > _DI_TOLERANCE:
-        yield (
-            "exposure-index",
-            f"deviation index {given[2]:g} does not follow from {given[0]:g} / {given[1]:g}",
-        )
-
-
-def _geometry(image: Dataset, _exam: Exam) -> Iterable[tuple[str, str]]:
-    imager, object_plane = image.get("ImagerPixelSpacing"), image.get("PixelSpacing")
-    magnification = image.get("EstimatedRadiographicMagnificationFactor")
-    sid_mm, sod_mm = image.get("DistanceSourceToDetector"), image.get("DistanceSourceToPatient")
-    if imager is None or len(imager) != 2:
-        yield "spacing", "the spacing at the detector is missing"
-        return
-    if (object_plane is None) != (magnification is None):
-        yield "spacing", "corrected pixel spacing and magnification must be given together"
-    elif object_plane is not None and magnification is not None:
-        if not sid_mm or not sod_mm:
-            yield "spacing", "a magnification is given without the distances it comes from"
-        elif not isclose(float(sid_mm) / float(sod_mm), float(magnification), rel_tol=_RELATIVE_TOLERANCE):
-            yield (
-                "spacing",
-                f"magnification {float(magnification):g} is not {float(sid_mm):g} / {float(sod_mm):g}",
-            )
-        if image.get("PixelSpacingCalibrationType") != "GEOMETRY":
-            yield "spacing", "pixel spacing is given without saying that it was corrected by geometry"
-        for at_detector, at_object in zip(imager, object_plane, strict=True):
-            if not isclose(
-                float(at_object) * float(magnification), float(at_detector), rel_tol=_RELATIVE_TOLERANCE
-            ):
-                yield (
-                    "spacing",
-                    f"{float(at_object):g} mm × {float(magnification):g} is not {float(at_detector):g} mm",
-                )
-                break
-
-
-def _codes(image: Dataset, _exam: Exam) -> Iterable[tuple[str, str]]:
-    for sequence in ("ProcedureCodeSequence", "PerformedProtocolCodeSequence"):
-        for item in image.get(sequence, []):
-            scheme, value = item.get("CodingSchemeDesignator"), item.get("CodeValue")
-            if scheme != "C4" or value not in PROCEDURE_CODES:
-                yield (
-                    "code",
-                    f"{sequence} holds ({value}, {scheme}); allowed are {', '.join(PROCEDURE_CODES)} of C4",
-                )
-    procedure, performed = (
-        [item.get("CodeValue") for item in image.get(sequence, [])]
-        for sequence in ("ProcedureCodeSequence", "PerformedProtocolCodeSequence")
+    Parameters
+    ----------
+    exam : Exam, optional
+        Whose the objects are. With an image among them they are taken as the whole exam: a reference that
+        does not say its study must lead to one of them.
+    now : datetime, optional
+        Objects from later than this are a problem.
+    """
+    seen = [see(dataset) for dataset in objects]
+    return tuple(
+        Reason(f"dicom-{name}", f"{one.kind or 'object'}: {message}", _REMEDY)
+        for one, name, message in _all(seen, exam, now)
     )
-    if procedure != performed:
-        yield "code", f"procedure code {procedure} and performed protocol code {performed} differ"
 
 
-def _pixel_meaning(image: Dataset, _exam: Exam) -> Iterable[tuple[str, str]]:
-    intent = image.get("PresentationIntentType")
-    meaning = (image.get("PixelIntensityRelationship"), image.get("PixelIntensityRelationshipSign"))
-    if _PIXEL_MEANING.get(str(intent)) != meaning:
-        yield "pixels", f"a {intent} image of this station cannot be {meaning[0]} with sign {meaning[1]}"
-    if (
-        image.get("PhotometricInterpretation") != "MONOCHROME2"
-        or image.get("PresentationLUTShape") != "IDENTITY"
-    ):
-        yield "pixels", "photometric interpretation must be MONOCHROME2 with presentation LUT shape IDENTITY"
-    if ("WindowCenter" in image) != (intent == "FOR PRESENTATION"):
-        yield "pixels", "a window belongs to the image for presentation, and only there"
+def lint_files(paths: Sequence[Path], *, now: datetime | None = None) -> list[dict[str, Any]]:
+    """Path, kind and problems of each file; files of one study are compared with each other."""
+    entries: list[dict[str, Any]] = []
+    studies: dict[str, list[Seen]] = {}
+    for path in paths:
+        found = _read(path)
+        if isinstance(found, Reason):
+            entries.append({"path": str(path), "kind": "unreadable", "problems": [_json(found)]})
+        else:
+            entries.append({"path": str(path), "kind": found.kind or "other", "problems": [], "seen": found})
+            studies.setdefault(str(found.get("StudyInstanceUID")), []).append(found)
+    told = [finding for study in studies.values() for finding in _files(study, now)]
+    for entry in entries:
+        own = entry.pop("seen", None)
+        entry["problems"] += [_json(reason) for seen, reason in told if seen is own]
+    return entries
 
 
-def _links(images: Sequence[Dataset]) -> Iterable[str]:
-    """What must be equal in all images of one exposure, and references that lead nowhere."""
-    for keyword in ("IrradiationEventUID", "Rows", "Columns", "DetectorID", "KVP"):
-        if len({str(image.get(keyword)) for image in images}) > 1:
-            yield f"the images of one exposure differ in {keyword}"
-    known = {image.SOPInstanceUID for image in images}
-    for image in images:
-        for source in image.get("SourceImageSequence", []):
-            if source.ReferencedSOPInstanceUID not in known:
-                yield "the source image is not one of the images"
-    if len(known) < len(images):
-        yield "two images have the same SOP Instance UID"
+def _files(study: Sequence[Seen], now: datetime | None) -> list[tuple[Seen, Reason]]:
+    """A file can be whole in grammar and have values in which no check finds its way."""
+    try:
+        return [(seen, Reason(f"dicom-{name}", what, _REMEDY)) for seen, name, what in _all(study, None, now)]
+    except _UNREADABLE as error:
+        message = f"the values cannot be compared ({type(error).__name__}: {error})"
+        damaged = Reason("dicom-damaged", message, "check the file with dciodvfy, then write it anew")
+        return [(seen, damaged) for seen in study]
+
+
+def _all(seen: Sequence[Seen], exam: Exam | None, now: datetime | None) -> Iterator[tuple[Seen, str, str]]:
+    """Everything once, object by object, then between those of each study; an exam's are of one."""
+    for one in seen:
+        yield from ((one, name, message) for name, message in dict.fromkeys(_of_one(one, exam, now)))
+    studies: dict[str, list[Seen]] = {}
+    for one in seen:
+        studies.setdefault(str(one.get("StudyInstanceUID")) if exam is None else "", []).append(one)
+    for study in studies.values():
+        yield from dict.fromkeys(contradictions(study, of_exam=exam is not None))
+
+
+def _of_one(one: Seen, exam: Exam | None, now: datetime | None) -> Iterator[tuple[str, str]]:
+    other_order = one.kind == "rejection note" and name_of(one.dataset) in _OTHER_ORDER
+    for check in EVERY:
+        yield from check(one, None if other_order else exam)
+    if now is not None:
+        yield from future(one, now)
+    for check in IMAGE if one.kind in IMAGES else MEASUREMENTS if ours(one) else DOCUMENTS.get(one.kind, ()):
+        yield from check(one, exam)
+
+
+def _read(path: Path) -> Seen | Reason:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what pydicom would tell of, the checks find or do not need
+            return see(pydicom.dcmread(path))
+    except _UNREADABLE as error:
+        message = f"{path.name} is no DICOM file that can be read ({type(error).__name__}: {error})"
+        return Reason("dicom-unreadable", message, "give a DICOM Part 10 file")
+
+
+def _json(reason: Reason) -> dict[str, str]:
+    return {"id": reason.id, "message": reason.message, "remedy": reason.remedy}

@@ -89,11 +89,11 @@ def test_two_images_of_one_exposure_must_say_the_same(pair, exam, keyword):
 
 def test_a_source_that_is_not_there_is_found(pair, exam):
     pair[1].SourceImageSequence[0].ReferencedSOPInstanceUID = "2.25.5"
-    assert [reason.id for reason in problems(pair, exam)] == ["dicom-pair"]
+    assert [reason.id for reason in problems(pair, exam)] == ["dicom-reference"]
 
 
 def test_the_same_object_twice_is_found(pair, exam):
-    assert "dicom-pair" in {reason.id for reason in problems((*pair, deepcopy(pair[1])), exam)}
+    assert "dicom-uid" in {reason.id for reason in problems((*pair, deepcopy(pair[1])), exam)}
 
 
 def test_an_image_without_exposure_index_or_code_is_no_contradiction(pair, exam):

@@ -1,0 +1,299 @@
+"""The measurement report, TID 1500 in a Comprehensive SR, out to the archive; `read` takes it back in.
+
+    Imaging Measurement Report                      126000 DCM
+    ├─ language, station (observer), releasing physician, procedure reported
+    ├─ Image Library → source image, acquisition date, detector
+    ├─ Imaging Measurements
+    │  ├─ group "hand": algorithm, method, site Hand with laterality, every quantity of the hand
+    │  └─ group "metacarpal 2" …: site Metacarpal with laterality and which one, its quantities
+    └─ Qualitative Evaluations: texts, each whole in itself
+
+Quantities carry a public code where one is (Width, Length, Z-score), else one of `station.codes`, whose
+scheme the object declares. Uncertainty is CID 225's range above and below, in the value's unit. A density
+names its constant, a score its population. Band and hazard ratio are texts with caveats and ranges inside: no
+reader can show the one without the other. A value is a decimal string and beside it the exact binary.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from station.codes import SCHEME, SCHEME_NAME, SCHEME_UID, SCHEME_VERSION, Quantity, Term, quantities, term
+from station.dicom.earlier import NotOurs as NotOurs  # noqa: PLC0414  re-exported: out and in belong together
+from station.dicom.earlier import read as read  # noqa: PLC0414  re-exported: out and in belong together
+from station.dicom.equipment import device_uid
+from station.dicom.modules import evidence, items, performed_step_reference, referenced_request
+from station.dicom.report import begin_report, physician_release, predecessor
+from station.exam import Side
+from station.protocols import Code as ProcedureCode
+from station.result import AbsoluteRisk, DxrResult, Hazard, Reason, Triage
+from station.study import Study
+
+if TYPE_CHECKING:
+    from highdicom import sr
+
+SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"  # Comprehensive SR
+PRELIMINARY = "preliminary: physician interpretation required"
+UNCERTAINTY = (
+    "uncertainties are half widths of 95 % intervals of this image; the density's does not hold that of its "
+    "constant, up to 10 % between systems"
+)
+_KIND = "measurements"
+_HAND = Code("85562004", "SCT", "Hand")
+_METACARPAL = Code("36455000", "SCT", "Metacarpal")
+_SIDES = {Side.LEFT: Code("7771000", "SCT", "Left"), Side.RIGHT: Code("24028007", "SCT", "Right")}
+_UPPER = Code("371886008", "SCT", "+, range of upper measurement uncertainty")  # CID 225
+_LOWER = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
+_POPULATION = Code("121405", "DCM", "Population description")
+_ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")  # CID 100
+_QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500
+_UNIT_MEANINGS = {"1": "no units", "%": "percent"}
+
+
+def build(study: Study, image: Dataset) -> Dataset:
+    """The report of a measured hand; `image` is the For Processing image that was measured.
+
+    Raises
+    ------
+    ValueError
+        Nothing was measured: there is no report of nothing.
+    """
+    result = study.result
+    if not isinstance(result, DxrResult):
+        raise ValueError(  # noqa: TRY004  of what happened in the exam, not of code
+            "no measurement report without a measured result; send the report page instead"
+        )
+    dataset = begin_report(study, _KIND, SOP_CLASS, "SR")
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator, scheme.CodingSchemeUID = SCHEME, SCHEME_UID
+    scheme.CodingSchemeName, scheme.CodingSchemeVersion = SCHEME_NAME, SCHEME_VERSION
+    dataset.CodingSchemeIdentificationSequence = items(scheme)
+    _document(dataset, study, image)
+    for element in _tree(study, result, image):
+        dataset.add(element)
+    return dataset
+
+
+def _document(dataset: Dataset, study: Study, image: Dataset) -> None:
+    """The SR Document General module (C.17.2)."""
+    release = physician_release(study)
+    dataset.ReferencedPerformedProcedureStepSequence = items(performed_step_reference(study.exam))
+    dataset.CompletionFlag = "COMPLETE"
+    dataset.PreliminaryFlag = "PRELIMINARY" if release is None else "FINAL"
+    dataset.VerificationFlag = "UNVERIFIED" if release is None else "VERIFIED"
+    if release is not None:
+        at = release.at.astimezone(study.exam.opened_at.tzinfo)
+        observer = Dataset()
+        observer.VerifyingObserverName = release.by
+        observer.VerifyingOrganization = study.equipment.institution or study.equipment.station_name or "none"
+        observer.VerificationDateTime = f"{at:%Y%m%d%H%M%S.%f}"
+        observer.VerifyingObserverIdentificationCodeSequence = items()
+        dataset.VerifyingObserverSequence = items(observer)
+        dataset.PredecessorDocumentsSequence = predecessor(dataset, study, _KIND)
+    dataset.ReferencedRequestSequence = items(referenced_request(study.exam))
+    dataset.PerformedProcedureCodeSequence = items(*dataset.get("ProcedureCodeSequence", ()))
+    dataset.CurrentRequestedProcedureEvidenceSequence = evidence([image])
+
+
+def _tree(study: Study, result: DxrResult, image: Dataset) -> Dataset:
+    from highdicom import sr
+
+    found = quantities(result)
+    groups = [_group(study, result, [q for q in found if q.bone is None], None, image)]
+    groups += [
+        _group(study, result, [q for q in found if q.bone == bone.number], bone.number, image)
+        for bone in result.bones
+    ]
+    report = sr.MeasurementReport(
+        _observers(study),
+        _ANY_PROCEDURE if study.code is None else _procedure(study.code),
+        groups,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            sr.CodedConcept("en-US", "RFC5646", "English (United States)")
+        ),
+        referenced_images=[image],
+    )
+    root = report[0]
+    _describe_source(root, study)
+    texts = sr.ContainerContentItem(_QUALITATIVE, relationship_type="CONTAINS")
+    texts.ContentSequence = sr.ContentSequence(
+        [sr.TextContentItem(_code(term(key)), text, "CONTAINS") for key, text in _texts(study, result)]
+    )
+    root.ContentSequence.append(texts)
+    return root
+
+
+def _procedure(code: ProcedureCode) -> Code:
+    return Code(code.value, code.scheme, code.meaning)
+
+
+def _observers(study: Study) -> "sr.ObservationContext":
+    from highdicom import sr
+
+    equipment, release = study.equipment, physician_release(study)
+    device = sr.DeviceObserverIdentifyingAttributes(
+        device_uid(equipment),
+        equipment.station_name or None,
+        equipment.manufacturer or None,
+        equipment.model or None,
+        equipment.serial or None,
+    )
+    person = None
+    if release is not None:
+        person = sr.ObserverContext(
+            sr.CodedConcept("121006", "DCM", "Person"),
+            sr.PersonObserverIdentifyingAttributes(_person(release.by)),
+        )
+    return sr.ObservationContext(
+        observer_person_context=person,
+        observer_device_context=sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), device),
+    )
+
+
+def _person(name: str) -> str:
+    """The same name as highdicom takes it: one word alone it holds for a mistake."""
+    return name if "^" in name else f"{name}^"
+
+
+def _describe_source(root: Dataset, study: Study) -> None:
+    """When and with what the image was taken, at the image in the library: what a later report compares."""
+    from highdicom import sr
+
+    library = next(item for item in root.ContentSequence if item.name.value == "111028")
+    entry = library.ContentSequence[0].ContentSequence[0]
+    taken = study.exposure.started_at.astimezone(study.exam.opened_at.tzinfo)
+    relation = "HAS ACQ CONTEXT"
+    described: list[sr.ContentItem] = [
+        sr.DateContentItem(Code("126201", "DCM", "Acquisition Date"), taken.date(), relation)
+    ]
+    kind = f"{study.equipment.manufacturer} {study.equipment.model}".strip()
+    for key, text in (("detector_type", kind), ("detector_serial", study.detector_serial)):
+        if text:
+            described.append(sr.TextContentItem(_code(term(key)), text, relation))
+    entry.ContentSequence.extend(described)
+
+
+def _group(
+    study: Study, result: DxrResult, found: list[Quantity], bone: int | None, image: Dataset
+) -> "sr.MeasurementsAndQualitativeEvaluations":
+    from highdicom import sr
+
+    name, _, version = result.algorithm.partition("@")
+    if not (name and version):
+        raise ValueError(f"an algorithm must be name@version, got '{result.algorithm}'")
+    site, which = (_HAND, None) if bone is None else (_METACARPAL, _code(term(f"metacarpal_{bone}")))
+    label = "hand" if bone is None else f"metacarpal {bone}"
+    exposure = str(study.exposure.number)
+    return sr.MeasurementsAndQualitativeEvaluations(
+        sr.TrackingIdentifier(study.exam.uid_for("tracking", label, exposure), label),
+        finding_type=site,
+        method=_code(term("method")),
+        algorithm_id=sr.AlgorithmIdentification(
+            name, version, (f"protocol {study.exam.protocol}", f"region of interest {result.roi_mode}")
+        ),
+        finding_sites=[sr.FindingSite(site, _SIDES[result.side], which)],
+        measurements=[_number(quantity, result, image) for quantity in found],
+    )
+
+
+def _number(quantity: Quantity, result: DxrResult, image: Dataset) -> "sr.Measurement":
+    from highdicom import sr
+
+    unit = _unit(quantity.term.unit)
+    source = sr.SourceImageForMeasurement(image.SOPClassUID, image.SOPInstanceUID)
+    measured = sr.Measurement(_public(quantity.term), float(quantity.value), unit, referenced_images=[source])
+    properties = measured[0].ContentSequence
+    if quantity.u95 is not None:
+        for code in (_UPPER, _LOWER):
+            properties.append(sr.NumContentItem(code, float(quantity.u95), unit, None, "HAS PROPERTIES"))
+    if quantity.term.key == "bmd" and result.bmd_constant_g_cm3 is not None:
+        constant = term("constant")
+        properties.append(
+            sr.NumContentItem(
+                _code(constant),
+                float(result.bmd_constant_g_cm3),
+                _unit(constant.unit),
+                None,
+                "HAS PROPERTIES",
+            )
+        )
+    if quantity.term.key in ("t_score", "z_score"):
+        properties.append(sr.TextContentItem(_POPULATION, _population(result), "HAS PROPERTIES"))
+    return measured
+
+
+def _population(result: DxrResult) -> str:
+    return f"{result.reference} ({result.reference_status or 'status unknown'})"
+
+
+def _texts(study: Study, result: DxrResult) -> Iterator[tuple[str, str]]:
+    """Key of the term and text, most important first; nothing about a density that there is not."""
+    release = physician_release(study)
+    yield "wording", PRELIMINARY if release is None else f"interpreted and released by {release.by}"
+    yield "uncertainty", UNCERTAINTY
+    yield "scale", result.scale
+    yield "roi_mode", result.roi_mode
+    yield "protocol", study.exam.protocol
+    if result.bmd_g_cm2 is not None:
+        yield "constant_status", result.bmd_status
+        if result.bmd_constant_source:
+            yield "constant_source", result.bmd_constant_source
+        yield "porosity_measured", "yes" if result.porosity_measured else "no"
+        yield "reference", result.reference
+        if result.reference_status:
+            yield "reference_status", result.reference_status
+    if result.triage is not None:
+        yield "triage", _band(result.triage)
+    for hazard in result.hazards:
+        yield "hazard", _hazard(hazard)
+    for risk in result.absolute_risks:
+        yield "risk", _risk(risk)
+    for note in result.notes:
+        yield "note", note_text(note)
+
+
+def _band(triage: Triage) -> str:
+    near = ", within the uncertainty of a limit" if triage.near_limit else ""
+    caveats = "; ".join(triage.caveats)
+    return (
+        f"{triage.band} (limits of T {triage.lower_t:g} and {triage.upper_t:g}{near}): "
+        f"{triage.message}; {caveats}"
+    )
+
+
+def _hazard(hazard: Hazard) -> str:
+    own, per_sd = hazard.relative, hazard.per_sd
+    return (
+        f"{hazard.outcome} fracture: {own.value:.2f} times ({own.low:.2f}-{own.high:.2f}) the mean risk of "
+        f"this age and sex, from {per_sd.value:g} ({per_sd.low:g}-{per_sd.high:g}) per SD ({hazard.status})"
+    )
+
+
+def _risk(risk: AbsoluteRisk) -> str:
+    percent = risk.percent
+    return (
+        f"research only: {risk.outcome} fracture within ten years {percent.value:.1f} % "
+        f"({percent.low:.1f}-{percent.high:.1f}), on {risk.population}: {risk.meaning}"
+    )
+
+
+def note_text(note: Reason) -> str:
+    """A limit of the analysis in one line; `earlier` reads its id back."""
+    return f"{note.id}: {note.message} → {note.remedy}"
+
+
+def _public(entry: Term) -> Code:
+    """The public code where there is one, else the private one."""
+    if entry.public is None:
+        return _code(entry)
+    return Code(entry.public.value, entry.public.scheme, entry.public.meaning)
+
+
+def _code(entry: Term) -> Code:
+    return Code(entry.value, SCHEME, entry.meaning)
+
+
+def _unit(ucum: str) -> Code:
+    return Code(ucum, "UCUM", _UNIT_MEANINGS.get(ucum, ucum))
