@@ -155,7 +155,7 @@ def quality_facts(sheet: Sheet) -> list[Item]:
 
 def charge_facts(sheet: Sheet) -> list[Item]:
     """The proposed code with its proof, and who released it."""
-    charge, release = sheet.charge, sheet.study.release
+    charge = sheet.charge
     if charge is None:
         return [("Charge", "not decided")]
     code = charge.code
@@ -166,9 +166,10 @@ def charge_facts(sheet: Sheet) -> list[Item]:
     if met:
         found.append(("Met", f"{'; '.join(met)}."))
     if unmet:
-        found.append(("Not met", f"{'; '.join(unmet)}."))
+        found.append(("Not met" if code is None else "Not so, not needed", f"{'; '.join(unmet)}."))
+    release = sheet.study.release or charge.release
     told = "not released" if release is None else f"by {person_name(release.by)}, {_time(sheet, release.at)}"
-    return [*found, ("Released", told)]
+    return [*found, ("Rule", charge.rule), ("Released", told)]
 
 
 def status(sheet: Sheet) -> tuple[bool, str, str]:

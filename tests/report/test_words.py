@@ -90,6 +90,7 @@ def test_a_charge_shows_what_is_met_and_what_is_not(sheet):
     assert told(refused, "Proposed code") == "none"
     assert told(refused, "Not met") == "image accepted."
     assert "Not met" not in dict(facts.charge_facts(sheet))
+    assert told(facts.charge_facts(sheet), "Rule") == sheet.charge.rule
     assert facts.charge_facts(replace(sheet, charge=None)) == [("Charge", "not decided")]
 
 
@@ -195,3 +196,12 @@ def test_a_picture_that_is_none_is_refused():
         Picture(np.zeros((0, 4), np.uint8), 100, 50)
     with pytest.raises(ValueError, match="at least 1 wide"):
         Picture(np.zeros((4, 4), np.uint8), 100, 0)
+
+
+def test_conditions_that_an_existing_image_needs_not_meet_are_not_called_failures(sheet):
+    proof = tuple((condition, condition != "image accepted") for condition, _ in sheet.charge.proof)
+    existing = replace(sheet.charge, code=sheet.study.protocol.codes.existing_image, proof=proof)
+    found = dict(facts.charge_facts(replace(sheet, charge=existing)))
+    assert found["Proposed code"].startswith("0749T (C4)")
+    assert found["Not so, not needed"] == "image accepted."
+    assert "Not met" not in found
