@@ -93,6 +93,14 @@ class Dispatch:
         """Whether another exam of this order was charged."""
         return self._ledger.already_charged(exam.uid, exam.item.accession_number)
 
+    def charged_as(self, exam: Exam) -> str:
+        """What to do where the exam was charged under another order than it has now; empty otherwise."""
+        proof = self._ledger.proof(exam.uid)
+        if proof is None or proof["accession_number"] == exam.item.accession_number:
+            return ""
+        sent = f"{proof['code']['value']} was charged under order {proof['accession_number']}"
+        return f"{sent} and is not charged again; have billing move it to {exam.item.accession_number}"
+
     def earlier(self, exam: Exam) -> tuple[Mapping[str, Any], ...]:
         """What is known of earlier visits, as the JSON of `exam`; empty while it was not fetched."""
         try:
