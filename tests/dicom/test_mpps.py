@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -132,6 +132,7 @@ def exposure():
 # --- what they say --------------------------------------------------------------------------------------
 
 
+@settings(max_examples=60)
 @given(exams, some_exposures, st.sampled_from(sorted(DISCONTINUATION_REASONS)), st.booleans())
 def test_a_checking_ris_takes_every_step_to_its_end(exam, exposures, reason, finished):
     ris = Steps()
@@ -146,6 +147,7 @@ def test_a_checking_ris_takes_every_step_to_its_end(exam, exposures, reason, fin
     assert ris.all()["2.25.1"].status == ("COMPLETED" if finished else "DISCONTINUED")
 
 
+@settings(max_examples=60)
 @given(exams, some_exposures, st.booleans(), st.sampled_from(["none", "code", "charge"]))
 def test_a_charge_is_only_on_a_completed_step_and_only_where_one_was_given(exam, exposures, finished, told):
     assert mpps.created(exam, EQUIPMENT, "DXR1").BillingProcedureStepSequence == []
