@@ -193,7 +193,9 @@ def send(hospital: Hospital, action: Literal["create", "set"], uid: str, dataset
     with associated(hospital, peer, (STEP, STEP_RETRIEVE)) as association:
         accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
         if STEP not in accepted:
-            raise NotSupported(f"{name} takes no performed procedure steps", "enable MPPS at the peer")
+            raise NotSupported(
+                f"{name} takes no performed procedure steps", "enable MPPS at the peer", again=False
+            )
         try:
             call = association.send_n_create if action == "create" else association.send_n_set
             answer, _ = call(dataset, STEP, uid)
