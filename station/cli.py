@@ -21,9 +21,7 @@ from station.terminal import (
     HospitalOption,
     Json,
     Out,
-    Physician,
     RealTime,
-    ReleasedBy,
     RoomOption,
     Seed,
     SexOption,
@@ -76,9 +74,7 @@ def exam(
     out: Out = Path("dxr-exams"),
     room: RoomOption = "sim",
     hospital: HospitalOption = None,
-    order: Annotated[
-        str, typer.Option(help="Accession number in the worklist, or what was scanned.")
-    ] = "",
+    order: Annotated[str, typer.Option(help="Accession number in the worklist, or what was scanned.")] = "",
     released_by: Annotated[str, typer.Option(help="Who releases result and charge at once.")] = "",
     physician: Annotated[
         bool, typer.Option("--physician", help="That is a physician: the report is final.")
@@ -107,7 +103,8 @@ def exam(
         if loaded.simulation and "side=" not in (pose or ""):
             simulation["pose"] = ",".join(filter(None, (f"side={item.side}", pose)))  # the ordered hand
         controller = assemble(loaded, simulation, out, real_time=real_time, hospital=peers)
-        liaison = stack.enter_context(connected(controller.parts, out))
+        parts = controller.parts
+        liaison = stack.enter_context(connected(parts.dispatch, parts.journal, out))
         if recover:
             reports = headless.recover(controller, acknowledge, progress(as_json))
         else:

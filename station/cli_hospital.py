@@ -2,10 +2,8 @@
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -33,13 +31,13 @@ def worklist(
     out: Out = Path("dxr-exams"),
     as_json: Json = False,
 ) -> None:
-    """Show today's orders, those too that cannot be used, each with what is wrong. Exits 5 without any list."""
+    """Show today's orders, and what is wrong with those that cannot be used. Exits 5 without any list."""
     from station.liaison import worklist_now
-    from station.orders import rows_json, rows_text, search_in
+    from station.orders import containing, rows_json, rows_text
 
     with usage_errors():
         answer, why = worklist_now(hospital_of(hospital), out)
-    rows = search_in(answer.rows, search) if answer else ()
+    rows = containing(answer.rows, search) if answer else ()
     if as_json:
         asked_at = answer.asked_at.isoformat() if answer else None
         typer.echo(json.dumps({"asked_at": asked_at, "warning": why, "rows": rows_json(rows)}))
@@ -119,7 +117,7 @@ def lint(
     files: Annotated[list[Path], typer.Argument(help="DICOM files; those of one study are compared.")],
     as_json: Json = False,
 ) -> None:
-    """Find contradictions in DICOM objects that a validator of grammar does not see. Exits 3 if there are any."""
+    """Find contradictions in DICOM objects that validators of grammar do not see. Exits 3 for any."""
     from station.dicom.lint import lint_files
 
     with usage_errors(OSError):

@@ -115,7 +115,9 @@ class Dispatch:
         return sorted(self._spool.folder(exam).glob("exposure-*/*.dcm"))
 
     def _step(self, exam: Exam, kind: Kind, step: Dataset) -> Job:
-        path = self._spool.objects(exam) / f"{kind}.dcm"
+        path = (
+            self._spool.objects(exam) / f"{kind}.dataset"
+        )  # no DICOM object: lint and archives know nothing of it
         mpps.write(step, path)
         created = Job(Kind.STEP_CREATED, exam.uid, "mpps", mpps.uid(exam), self._relative(path))
         return created if kind is Kind.STEP_CREATED else replace(created, kind=kind, after=created.id)
@@ -123,7 +125,7 @@ class Dispatch:
     def _claimed(self, issued: Issued) -> Code | None:
         """The code that may be charged; a charge needs an order, a release, and to be the first."""
         charge, study = issued.charge, issued.study
-        if not charge.due or not study.exam.item.accession_number:
+        if not charge.due or not study.exam.item.requested_procedure_id:
             return None
         return charge.code if self._ledger.claim(charge, _basis(study, issued.objects)) else None
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from time import monotonic
 
 from station.clock import RealClock
-from station.conduct import Parts
+from station.dispatch import Dispatch
 from station.durable import replacing
 from station.hospital import Hospital
+from station.journal import Journal
 from station.network import NetworkError
 from station.orders import Answer, Cache
 from station.outbox.archives import asking, listening, storing
@@ -30,15 +31,14 @@ _WORKLIST = "worklist.json"
 
 
 @contextmanager
-def connected(parts: Parts, folder: Path) -> Generator["Liaison"]:
+def connected(dispatch: Dispatch, journal: Journal, folder: Path) -> Generator["Liaison"]:
     """A running liaison of a station, its events in the station's journal."""
-    hospital, outbox = parts.dispatch.hospital, parts.dispatch.outbox
 
     def note(event: Happened) -> None:
-        detail = asdict(event)
-        parts.journal.record(("network", event.name), "", parts.clock.wall(), event.exam_uid or None, detail)
+        at, exam = RealClock().wall(), event.exam_uid or None
+        journal.record(("network", event.name), "", at, exam, asdict(event))
 
-    with Liaison(hospital, outbox, folder, note).running() as liaison:
+    with Liaison(dispatch.hospital, dispatch.outbox, folder, note).running() as liaison:
         yield liaison
 
 
@@ -109,8 +109,8 @@ class Liaison:
         """Ask the RIS at once; the answer comes to the cache."""
         self._refresh.set()
 
-    def settle(self, exam_uid: str, seconds: float) -> dict[str, int]:
-        """Wait until nothing of the exam is on its way, at most so long; its jobs counted by state."""
+    def settle(self, exam_uid: str | None, seconds: float) -> dict[str, int]:
+        """Wait until nothing of the exam, or of any, is on its way, at most so long; jobs by state."""
         until = monotonic() + seconds
         while monotonic() < until:
             jobs = self.outbox.jobs(exam_uid)
@@ -157,7 +157,7 @@ def _message(hospital: Hospital, outbox: Outbox, job: Job) -> None:
     endpoint = told.results if job.kind is Kind.RESULTS else told.charges
     if endpoint is None:
         raise NetworkError(f"the hospital file has no receiver for {job.kind}", "add it; the message waits")
-    text = outbox.path(job).read_text(encoding="utf-8")
+    text = outbox.path(job).read_bytes().decode()  # read as text, its carriage returns would be lost
     mllp.send(endpoint, text, hospital.tls, hospital.timeouts)
 
 

@@ -8,7 +8,7 @@ from sqlite3 import DatabaseError
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from station.billing import Basis, Charge, proof_json
@@ -131,6 +131,7 @@ claims = st.lists(
 
 
 @pytest.mark.hazard("false-billing")
+@settings(deadline=None)
 @given(claims)
 def test_whatever_is_claimed_in_whatever_order_nothing_is_charged_twice(wanted):
     charges = (CHARGE, replace(CHARGE, code=CODES.existing_image))

@@ -78,6 +78,8 @@ def numbers(seen: Seen, _exam: Exam | None) -> Findings:
 def units(seen: Seen, _exam: Exam | None) -> Findings:
     """A half width is in the unit of its value, above as below."""
     for _, item in seen.items:
+        if "MeasuredValueSequence" not in item or "ContentSequence" not in item:
+            continue
         spread = [number_of(found) for code in _SPREAD for found in children(item, code)]
         own = number_of(item)
         if spread and own and (len(set(spread)) > 1 or {found and found[1] for found in spread} != {own[1]}):

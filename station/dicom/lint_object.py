@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from pydicom.uid import UID
 
-from station.dicom.lint_seen import KINDS, Seen, code_of, of_others, parsed
+from station.dicom.lint_seen import KINDS, Seen, of_others, parsed
 from station.exam import Exam
 
 Findings = Iterator[tuple[str, str]]  # name of the check, and what is wrong
@@ -56,8 +56,8 @@ def said(seen: Seen) -> Iterator[tuple[str, str]]:
         value = seen.get(keyword)
         if value is not None:
             yield str(value), keyword
-    for path, item in seen.codes:
-        letter = SIDE_CODES.get(code_of(item))
+    for path, item, code in seen.codes:
+        letter = SIDE_CODES.get(code)
         if letter is not None and not of_others(path):
             yield letter, f"a code '{item.get('CodeMeaning', '')}'"
     for keyword in _DESCRIPTIONS:
@@ -117,9 +117,17 @@ def dates(seen: Seen, exam: Exam | None) -> Findings:
     taken = seen.get("AcquisitionDate")
     if calibrated and taken and str(calibrated) > str(taken):
         yield "date", f"the detector was calibrated on {calibrated}, after the acquisition on {taken}"
-    if exam is not None and study is not None and study != exam.opened_at:
-        yield "date", f"the study began at {study}, the exam at {exam.opened_at}"
+    yield from _opening(seen, exam)
     yield from _age(seen)
+
+
+def _opening(seen: Seen, exam: Exam | None) -> Findings:
+    """The study begins with the exam; the zone is checked by itself."""
+    study = seen.moment("Study")
+    if exam is None or study is None:
+        return
+    if study.replace(tzinfo=None) != exam.opened_at.replace(tzinfo=None):
+        yield "date", f"the study began at {study}, the exam at {exam.opened_at}"
 
 
 def _age(seen: Seen) -> Findings:
@@ -192,8 +200,7 @@ def codes(seen: Seen, _exam: Exam | None) -> Findings:
         if path == ("CodingSchemeIdentificationSequence",)
     }
     undeclared: set[str] = set()
-    for path, item in seen.codes:
-        value, scheme = code_of(item)
+    for path, item, (value, scheme) in seen.codes:
         if not scheme or not item.get("CodeMeaning"):
             yield "code", f"code '{value}' in {path[-1]} lacks its scheme or meaning"
         elif scheme in _CPT and not of_others(path) and (scheme != "C4" or value not in PROCEDURE_CODES):

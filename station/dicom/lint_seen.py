@@ -1,6 +1,6 @@
 """An object as the lint sees it: walked once, with its kind, its items, values and codes at hand."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -40,12 +40,14 @@ Name = tuple[str, str]  # code value and scheme
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One object, equal to itself alone; `items` and `elements` hold those of nested items too."""
+    """One object, equal to itself alone; the lists hold what nested items have too."""
 
     dataset: Dataset
     kind: str  # of KINDS, or empty
-    items: Sequence[tuple[Path, Dataset]]
-    elements: Sequence[tuple[Path, DataElement]]
+    items: list[tuple[Path, Dataset]]
+    elements: list[tuple[Path, DataElement]]
+    codes: list[tuple[Path, Dataset, Name]]  # every coded item
+    references: list[tuple[Path, Dataset]]  # every item that names another object, but others' words
 
     def get(self, keyword: str) -> Any:
         """A top level value, None if absent or empty."""
@@ -55,11 +57,6 @@ class Seen:
     def number(self, keyword: str) -> float | None:
         """A top level value as a number, None if absent, empty or none."""
         return as_float(self.get(keyword))
-
-    @property
-    def codes(self) -> Iterator[tuple[Path, Dataset]]:
-        """Every coded item."""
-        return ((path, item) for path, item in self.items if "CodeValue" in item or "LongCodeValue" in item)
 
     def moment(self, what: str) -> datetime | None:
         """Date and time of e.g. `Acquisition`, in the object's zone or UTC; None if not given whole."""
@@ -77,23 +74,27 @@ class Seen:
 
 def see(dataset: Dataset) -> Seen:
     """Walk an object once."""
-    items: list[tuple[Path, Dataset]] = []
-    elements: list[tuple[Path, DataElement]] = []
-    _walk(dataset, (), items, elements)
     kind, _ = KINDS.get(str(dataset.get("SOPClassUID", "")), ("", ""))
-    return Seen(dataset, kind, items, elements)
+    seen = Seen(dataset, kind, [], [], [], [])
+    _walk(seen, dataset, ())
+    return seen
 
 
-def _walk(
-    item: Dataset, path: Path, items: list[tuple[Path, Dataset]], elements: list[tuple[Path, DataElement]]
-) -> None:
-    items.append((path, item))
+def _walk(seen: Seen, item: Dataset, path: Path) -> None:
+    seen.items.append((path, item))
+    keywords: set[str] = set()
     for element in item:
+        keyword = element.keyword
+        keywords.add(keyword)
         if element.VR == "SQ":
             for child in element.value or ():
-                _walk(child, (*path, element.keyword or str(element.tag)), items, elements)
+                _walk(seen, child, (*path, keyword or str(element.tag)))
         else:
-            elements.append((path, element))
+            seen.elements.append((path, element))
+    if "CodeValue" in keywords or "LongCodeValue" in keywords:
+        seen.codes.append((path, item, code_of(item)))
+    if path and "ReferencedSOPInstanceUID" in keywords and not of_others(path):
+        seen.references.append((path, item))
 
 
 def of_others(path: Path) -> bool:

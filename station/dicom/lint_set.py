@@ -8,14 +8,12 @@ from math import isclose
 
 from pydicom.dataset import Dataset
 
-from station.dicom.lint_object import said
+from station.dicom.lint_object import PROCEDURE_CODES, said
 from station.dicom.lint_seen import (
     IMAGES,
-    Path,
     Seen,
     below,
     children,
-    code_of,
     name_of,
     number_of,
     of_others,
@@ -32,7 +30,6 @@ _SAME_EXPOSURE = (
     *("IrradiationEventUID", "AcquisitionDate", "AcquisitionTime", "AcquisitionNumber", "DetectorID"),
     *("Rows", "Columns", "PatientOrientation", "KVP", "ExposureInuAs", "ImageAndFluoroscopyAreaDoseProduct"),
 )
-_CHARGES = ("0749T", "0750T")
 _EVENT, _EVENT_UID, _STARTED = ("113706", "DCM"), ("113769", "DCM"), ("111526", "DCM")
 _REJECTED, _QUALITY = ("130503", "DCM"), ("113001", "DCM")
 _NO = ("373067005", "SCT")
@@ -116,15 +113,18 @@ def _uids(study: _Study) -> SetFindings:
 
 
 def _charges(study: _Study) -> SetFindings:
-    said_by = [
-        (seen, code_of(item)[0])
+    """One exam has one code; never both."""
+    charged = [
+        (seen, value)
         for seen in study.objects
-        for path, item in seen.codes
-        if code_of(item)[1] == "C4" and not of_others(path)
+        for path, _, (value, scheme) in seen.codes
+        if (scheme == "C4" and value in PROCEDURE_CODES) and not of_others(path)
     ]
-    for seen, code in said_by:
-        if code in _CHARGES and {other for _, other in said_by} != {code}:
-            yield seen, "code", f"{code} here, another code in the same study"
+    counted = Counter(code for _, code in charged)
+    for seen, code in charged if len(counted) > 1 else ():
+        usual, _ = counted.most_common(1)[0]
+        if code != usual:
+            yield seen, "code", f"{code} here, {usual} in most of the study"
 
 
 def _exposures(study: _Study) -> SetFindings:
@@ -141,12 +141,12 @@ def _references(study: _Study) -> SetFindings:
     """What is referenced is in the same study, of the class and series it is said to be, and in evidence."""
     for seen in study.objects:
         evidence = {
-            str(i.get("ReferencedSOPInstanceUID")) for path, i in _referring(seen) if path[0] == _EVIDENCE
+            str(i.get("ReferencedSOPInstanceUID")) for path, i in seen.references if path[0] == _EVIDENCE
         }
         for path, item in seen.items:
             if path == (_EVIDENCE,) and item.get("StudyInstanceUID") != seen.get("StudyInstanceUID"):
                 yield seen, "reference", "the evidence is of another study"
-        for path, item in _referring(seen):
+        for path, item in seen.references:
             uid = str(item.get("ReferencedSOPInstanceUID"))
             if path[0] == "ContentSequence" and uid not in evidence:
                 yield seen, "reference", "the content refers to an object that the evidence does not list"
@@ -169,16 +169,10 @@ def _series(study: _Study, seen: Seen, series: Dataset) -> SetFindings:
 def _dangling(study: _Study) -> SetFindings:
     """References that do not say their study lead to an object of the set."""
     for seen in study.objects:
-        for path, item in _referring(seen):
+        for path, item in seen.references:
             known = str(item.get("ReferencedSOPInstanceUID")) in study.by_uid
             if not known and path[0] not in {_EVIDENCE, "ContentSequence"}:
                 yield seen, "reference", f"{path[-1]} leads to an object that is not there"
-
-
-def _referring(seen: Seen) -> Iterator[tuple[Path, Dataset]]:
-    for path, item in seen.items:
-        if path and "ReferencedSOPInstanceUID" in item and not of_others(path):
-            yield path, item
 
 
 def _order(study: _Study) -> SetFindings:
@@ -186,7 +180,7 @@ def _order(study: _Study) -> SetFindings:
     taken = {uid: seen.moment("Acquisition") for uid, seen in study.by_uid.items() if seen.kind in IMAGES}
     for seen in study.objects:
         made_at = seen.moment("PresentationCreation") or seen.moment("Content")
-        for _, item in _referring(seen):
+        for _, item in seen.references:
             acquired = taken.get(str(item.get("ReferencedSOPInstanceUID")))
             if made_at and acquired and made_at < acquired:
                 yield seen, "date", f"made at {made_at} of an image taken at {acquired}"
@@ -252,7 +246,7 @@ def _rejections(study: _Study) -> SetFindings:
     for note in study.of("rejection note"):
         if name_of(note.dataset) != _QUALITY:
             continue
-        refused = {str(item.get("ReferencedSOPInstanceUID")) for _, item in _referring(note)}
+        refused = {str(item.get("ReferencedSOPInstanceUID")) for _, item in note.references}
         events = {str(study.by_uid[uid].get("IrradiationEventUID")) for uid in refused if uid in study.by_uid}
         for report in study.of("dose report"):
             for event in below(report.dataset, _EVENT):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
+import cv2
 import numpy as np
 
 from station.exam import Sex
@@ -128,7 +129,10 @@ def band_bar(t: float, t_u95: float, triage: Triage) -> BandBar:
         return (score - low) / (high - low)
 
     return BandBar(
-        limits=(Tick(x(triage.lower_t), signed(triage.lower_t)), Tick(x(triage.upper_t), signed(triage.upper_t))),
+        limits=(
+            Tick(x(triage.lower_t), signed(triage.lower_t)),
+            Tick(x(triage.upper_t), signed(triage.upper_t)),
+        ),
         score=x(t),
         interval=(x(t - t_u95), x(t + t_u95)),
         ticks=tuple(Tick(x(n), signed(n, 0)) for n in range(ceil(low), floor(high) + 1)),
@@ -160,7 +164,7 @@ class Cut:
 
 
 def cut_to(outlines: Iterable[Outline], kinds: Sequence[str], margin: float, shape: tuple[int, int]) -> Cut:
-    """The box about outlines of these kinds with a margin of its longer side, all of the picture without any."""
+    """The box about outlines of these kinds, with a margin of its longer side; without any the whole."""
     points = [o.points_px for o in outlines if o.kind in kinds and len(o.points_px)]
     rows, columns = shape
     if not points:
@@ -175,9 +179,7 @@ def cut_to(outlines: Iterable[Outline], kinds: Sequence[str], margin: float, sha
 
 
 def lines_in(outlines: Iterable[Outline], cut: Cut, shown_px: int) -> tuple[Line, ...]:
-    """Outlines as drawn over a picture cut so and shown `shown_px` high; what leaves the picture is left out."""
-    import cv2
-
+    """Outlines over a picture cut so and shown `shown_px` high; what leaves the picture is left out."""
     height, width = cut.bottom - cut.top, cut.right - cut.left
     tolerance_px = _SIMPLIFIED_PX * height / shown_px
     found: list[Line] = []

@@ -84,7 +84,9 @@ def exposure_facts(sheet: Sheet) -> list[Item]:
     geometry = study.protocol.geometry
     sid = study.exposure.sid_mm if study.exposures else geometry.sid_mm
     enlarged = sid / (sid - geometry.oid_mm)
-    found.append(("Geometry", f"SID {sid:g} mm, OID {geometry.oid_mm:g} ± {geometry.oid_u95_mm:g} mm, ×{enlarged:.3f}"))
+    found.append(
+        ("Geometry", f"SID {sid:g} mm, OID {geometry.oid_mm:g} ± {geometry.oid_u95_mm:g} mm, ×{enlarged:.3f}")
+    )
     index = study.indices.get(study.exposure.number) if study.exposures else None
     if index is None:
         found.append(("Exposure index", "not available"))
@@ -166,15 +168,14 @@ def charge_facts(sheet: Sheet) -> list[Item]:
     return [*found, ("Released", told)]
 
 
-def status(sheet: Sheet) -> tuple[bool, str]:
-    """Whether the report is final, and the banner that says so."""
+def status(sheet: Sheet) -> tuple[bool, str, str]:
+    """Whether the report is final, the banner that says so, and what stands under it."""
     release = sheet.study.release
     if release is None:
-        return False, PRELIMINARY
+        return False, PRELIMINARY, ""
     when = _time(sheet, release.at)
-    if release.physician:
-        return True, f"Released by {person_name(release.by)} at {when}"
-    return False, f"{PRELIMINARY} (result released by {person_name(release.by)}, {when})"
+    told = f"Released by {person_name(release.by)} at {when}"
+    return (True, told, "") if release.physician else (False, PRELIMINARY, f"{told}, not yet interpreted")
 
 
 def footer(sheet: Sheet) -> str:

@@ -55,7 +55,7 @@ def tiles(sheet: Sheet, result: DxrResult) -> list[Tile]:
     if result.t_score is None:
         return [*found, _tile("T and Z", "withheld", "", "see the notes")]
     young = sheet.reference.young_adult
-    note = f"{result.reference} ({young.status}): young adults {young.mean:g}, SD {young.sd:g}"
+    note = f"{result.reference} ({young.status}): young adults {young.mean:.3f}, SD {young.sd:.3f}"
     found.append(_tile("T-score", signed(result.t_score), f"± {number(bmd.u95 / young.sd, 1)}", note))
     if result.z_score is None:
         return [*found, _tile("Z-score", "withheld", "", "see the notes")]
@@ -70,6 +70,17 @@ def band(result: DxrResult) -> str:
         return ""
     near = ", near a limit" if result.triage.near_limit else ""
     return _BANDS[result.triage.band] + near
+
+
+def band_alternative(result: DxrResult) -> str:
+    """The bar of the bands for who cannot see it."""
+    meant = result.triage
+    if meant is None or result.t_score is None:
+        return ""
+    return (
+        f"T-score {signed(result.t_score)} on a bar of three bands: osteoporosis likely up to "
+        f"{number(meant.lower_t, 1)}, central DXA needed up to {number(meant.upper_t, 1)}, unlikely above."
+    )
 
 
 def bones(result: DxrResult) -> dict[str, list[Any]]:
@@ -133,7 +144,7 @@ def risk(sheet: Sheet, result: DxrResult) -> list[Item]:
 def change(sheet: Sheet) -> list[Item]:
     """What became of the density since the earlier visit, or why that cannot be said."""
     if sheet.change is None:
-        return [_prior(sheet.priors)] if sheet.priors else [("Change", "No earlier DXR-BMD was given.")]
+        return [_prior(sheet.priors)] if sheet.priors else [("Earlier", "no DXR-BMD was given.")]
     if not sheet.change["comparable"]:
         reason = sheet.change["reason"]
         return [("Change", f"Not comparable: {reason['message']}. {reason['remedy']}")]
@@ -164,7 +175,8 @@ def reasons(result: Refused | None) -> list[list[str]]:
 
 def bone_words(result: DxrResult) -> str:
     """The measured bones in words."""
-    return " and ".join(_ORDINALS.get(bone.number, str(bone.number)) for bone in result.bones)
+    *others, last = (_ORDINALS.get(bone.number, str(bone.number)) for bone in result.bones)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _least_significant(sheet: Sheet, bmd: Measurement) -> str:
@@ -178,10 +190,14 @@ def _least_significant(sheet: Sheet, bmd: Measurement) -> str:
 
 def _hazard(one: Hazard, ratio: HazardRatio | None) -> Item:
     relative, per_sd = one.relative, one.per_sd
-    times = f"{relative.value:.1f} times ({relative.low:.1f} to {relative.high:.1f}) the mean risk of this age and sex"
-    spread = f"{per_sd.value:g} per SD lost ({per_sd.low:g} to {per_sd.high:g}, {one.status}"
-    sources = "" if ratio is None else f": {ratio.low.source}; {ratio.high.source}"
-    return (f"{_capital(one.outcome)} fracture", f"{times}; hazard ratio {spread}{sources}).")
+    times = f"{relative.value:.1f} times ({relative.low:.1f} to {relative.high:.1f})"
+    per = f"hazard ratio {per_sd.value:g} per SD lost ({one.status}), range "
+    if ratio is None:
+        per += f"{per_sd.low:g} to {per_sd.high:g}"
+    else:
+        ends = (f"{end.value:g} ({end.status}: {end.source})" for end in (ratio.low, ratio.high))
+        per += " to ".join(ends)
+    return (f"{_capital(one.outcome)} fracture", f"{times} the mean risk of this age and sex; {per}.")
 
 
 def _change(found: Mapping[str, Any]) -> str:
@@ -189,10 +205,12 @@ def _change(found: Mapping[str, Any]) -> str:
     yearly = "" if rate is None else f", {signed(rate)} % a year"
     verdict = "beyond" if found["significant"] else "within"
     meaning = "not explained by repeatability" if found["significant"] else "no change is shown"
-    least = f"{number(found['least_significant_g_cm2'], 3)} g/cm² ({number(found['least_significant_percent'], 1)} %)"
+    least = number(found["least_significant_g_cm2"], 3)
+    percent = number(found["least_significant_percent"], 1)
+    by = f"{signed(found['change_g_cm2'], 3)} g/cm² ({signed(found['percent'])} %)"
     return (
-        f"{signed(found['change_g_cm2'], 3)} g/cm² ({signed(found['percent'])} %) in {found['years']:.1f} years"
-        f"{yearly}: {verdict} the least significant change of {least}, {meaning}."
+        f"{by} in {found['years']:.1f} years{yearly}: {verdict} the least significant change of "
+        f"{least} g/cm² ({percent} %), {meaning}."
     )
 
 

@@ -75,7 +75,7 @@ def content(sheet: Sheet) -> dict[str, Any]:
     """Every word on the page, by its place."""
     study, result = sheet.study, sheet.study.result
     measured = isinstance(result, DxrResult)
-    final, banner = facts.status(sheet)
+    final, banner, under = facts.status(sheet)
     name, other = facts.name_groups(study.exam.item.patient)
     side, why = facts.hand(sheet)
     return {
@@ -84,6 +84,7 @@ def content(sheet: Sheet) -> dict[str, Any]:
         "station": study.equipment.station_name,
         "final": final,
         "status": banner,
+        "status_detail": under,
         "name": name or other or "Name unknown",
         "other_name": other if name else "",
         "patient": facts.patient_facts(sheet),
@@ -95,6 +96,7 @@ def content(sheet: Sheet) -> dict[str, Any]:
         "no_result": "" if measured else findings.no_result(result),
         "tiles": findings.tiles(sheet, result) if measured else [],
         "band_words": findings.band(result) if measured else "",
+        "band_alternative": findings.band_alternative(result) if measured else "",
         "band_caveat": findings.BAND_CAVEAT,
         "reasons": [] if measured else findings.reasons(result),
         "bones": findings.bones(result) if measured else None,
@@ -177,4 +179,6 @@ def _band(sheet: Sheet) -> dict[str, Any] | None:
         return None
     if result.t_score is None or result.bmd_g_cm2 is None:
         return None
-    return asdict(band_bar(result.t_score, result.bmd_g_cm2.u95 / sheet.reference.young_adult.sd, result.triage))
+    return asdict(
+        band_bar(result.t_score, result.bmd_g_cm2.u95 / sheet.reference.young_adult.sd, result.triage)
+    )
