@@ -123,11 +123,9 @@ def completed(
         raise ValueError("a completed exam has made objects; give them, or discontinue it")
     step = _ended(exam, "COMPLETED", study.made_at)
     step.PerformedSeriesSequence = _series(exam, objects, operator, retrieve_ae_title)
-    step.PerformedProtocolCodeSequence = items(
-        *(_code(c.value, c.scheme, c.meaning) for c in exam.item.codes)
-    )
-    if study.code is not None:
+    if study.code is not None:  # else none, not what was ordered: a RIS may charge by what was performed
         step.ProcedureCodeSequence = items(_charge(study.code))
+        step.PerformedProtocolCodeSequence = items(_charge(study.code))
     _dose(step, study.exposures)
     if charge is not None:
         if charge != study.code:

@@ -22,7 +22,7 @@ from mpps_exams import (
 from simulators.pacs.steps import AT_THE_END, ON_CREATE, Steps
 from station.devices import EndOfExposure
 from station.dicom import mpps
-from station.exam import DISCONTINUATION_REASONS, Side, WorklistItem
+from station.exam import DISCONTINUATION_REASONS, Coded, Side, WorklistItem
 
 
 @pytest.fixture
@@ -69,6 +69,16 @@ def test_a_charge_is_only_on_a_completed_step_and_only_where_one_was_given(exam,
     ]
     expected = [("0750T", "C4", CHARGE.meaning)] if finished and told == "charge" else []
     assert billed == expected
+
+
+def test_what_was_performed_is_what_the_objects_say_and_never_merely_what_was_ordered(exam, exposure):
+    ordered = replace(exam, item=replace(exam.item, codes=(Coded("0750T", "C4", "ordered"),)))
+    refused = mpps.completed(study_of(ordered, (exposure,)), objects_of(ordered))
+    assert "ProcedureCodeSequence" not in refused
+    assert "PerformedProtocolCodeSequence" not in refused
+    measured = mpps.completed(study_of(ordered, (exposure,), code=CHARGE), objects_of(ordered))
+    for performed in (measured.ProcedureCodeSequence, measured.PerformedProtocolCodeSequence):
+        assert [code.CodeMeaning for code in performed] == [CHARGE.meaning]
 
 
 def test_a_charge_needs_a_release_and_must_be_what_the_objects_say(exam, exposure):
