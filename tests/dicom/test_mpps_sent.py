@@ -88,10 +88,18 @@ def test_a_final_set_that_differs_from_what_the_ris_has_is_refused_for_good(
     exam, exposure, peer, hospital, tmp_path
 ):
     sent(hospital, exam, exposure, tmp_path)
-    with pytest.raises(PeerRefused, match="may no longer be updated") as refusal:
+    with pytest.raises(PeerRefused, match="has closed this step itself") as refusal:
         mpps.send(hospital, "set", mpps.uid(exam), mpps.discontinued(exam, "110513", OPENED_AT))
     assert (refusal.value.status, refusal.value.again) == (0x0110, False)
     assert peer.steps[mpps.uid(exam)].status == "COMPLETED"
+
+
+def test_a_refused_attribute_is_named(exam, hospital):
+    mpps.send(hospital, "create", mpps.uid(exam), mpps.created(exam, EQUIPMENT, "DXR1"))
+    last = mpps.discontinued(exam, "110513", OPENED_AT)
+    last.PatientID = "P2"
+    with pytest.raises(PeerRefused, match="0105H, no such attribute: PatientID"):
+        mpps.send(hospital, "set", mpps.uid(exam), last)
 
 
 def test_a_set_before_its_create_is_refused_and_says_what_is_missing(exam, hospital):
