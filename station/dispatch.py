@@ -87,7 +87,12 @@ class Dispatch:
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
         kinds = {Kind.OBJECT, Kind.RESULTS, Kind.CHARGE, Kind.BUNDLE}
-        return self.outbox.withdraw(exam.uid, kinds)
+        if not self.outbox.withdraw(exam.uid, kinds):
+            return False
+        steps = [job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.STEP_SET]
+        if not any(job.taken or job.attempts for job in steps):  # a step may have told the charge
+            self._ledger.take_back(exam.uid, "withdrawn before anything was sent")
+        return True
 
     def already_charged(self, exam: Exam) -> bool:
         """Whether another exam of this order was charged."""
