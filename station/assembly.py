@@ -5,15 +5,19 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from station.clock import VirtualClock
+from station.clock import RealClock, VirtualClock
 from station.conduct import Parts
 from station.config import RoomFile, build
 from station.controller import Controller
+from station.dispatch import Dispatch
+from station.dossier import Books
+from station.hospital import Hospital
 from station.journal import Journal
+from station.outbox.queue import Outbox
 from station.pipeline import Setting
 from station.protocols import load_protocol, load_reference
 from station.spool import Spool
-from station.study import Equipment as DicomEquipment
+from station.study import Equipment
 
 
 class Inline(Executor):
@@ -28,19 +32,44 @@ class Inline(Executor):
         return future
 
 
-def assemble(room: RoomFile, simulation: Mapping[str, Any], folder: Path, *, real_time: bool) -> Controller:
-    """Make a station that keeps everything in `folder`.
+_NOBODY = Hospital(name="none", ae_title="DXRSTATION")  # nobody is told of anything
+
+
+def assemble(
+    room: RoomFile,
+    simulation: Mapping[str, Any],
+    folder: Path,
+    *,
+    real_time: bool,
+    hospital: Hospital | None = None,
+) -> Controller:
+    """Make a station that keeps everything in `folder`; what leaves it waits in the outbox there.
 
     Raises
     ------
     BadFile, UnknownDriver, BadSettings
         What was asked cannot be built.
     """
-    protocol = load_protocol(room.protocol)
-    reference = load_reference(protocol.analysis.reference)
     equipment, clock = build(room, simulation, real_time=real_time)
-    executor = Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline")
-    site = DicomEquipment(
+    books = books_of(room, folder, hospital)
+    parts = Parts(
+        room=room,
+        equipment=equipment,
+        clock=clock,
+        spool=books.spool,
+        journal=Journal(folder / "journal.db"),
+        calibration=folder / "calibration",
+        setting=books.setting,
+        executor=Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline"),
+        dispatch=books.dispatch,
+    )
+    return Controller(parts)
+
+
+def books_of(room: RoomFile, folder: Path, hospital: Hospital | None) -> Books:
+    """What a station keeps in `folder`, without its devices. Raises `BadFile`."""
+    protocol = load_protocol(room.protocol)
+    site = Equipment(
         manufacturer=room.site.manufacturer,
         model=room.site.model,
         serial=room.site.serial,
@@ -48,14 +77,7 @@ def assemble(room: RoomFile, simulation: Mapping[str, Any], folder: Path, *, rea
         institution=room.site.institution,
         focal_spot_mm=room.site.focal_spot_mm,
     )
-    parts = Parts(
-        room=room,
-        equipment=equipment,
-        clock=clock,
-        spool=Spool(folder / "spool"),
-        journal=Journal(folder / "journal.db"),
-        calibration=folder / "calibration",
-        setting=Setting(protocol, reference, site),
-        executor=executor,
-    )
-    return Controller(parts)
+    setting = Setting(protocol, load_reference(protocol.analysis.reference), site)
+    spool = Spool(folder / "spool")
+    outbox = Outbox(folder, RealClock())  # the hospital's time is real
+    return Books(spool, setting, Dispatch(hospital or _NOBODY, outbox, spool, site))

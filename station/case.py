@@ -6,14 +6,18 @@ from its folder; UIDs come from the exam, so whatever is made again is the same.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from station import dossier
 from station.acquisition import Ended
 from station.devices import Delivered, EndOfExposure, Technique
-from station.exam import Exam, Exposure
+from station.dossier import Books
+from station.exam import Decision, Exam, Exposure, Purpose
 from station.frame import Frame
-from station.pipeline import Finished, Outcome, Setting, finish
-from station.spool import Record, Spool
+from station.issue import Issued, dose_only
+from station.pipeline import Outcome, finish, set_aside
+from station.spool import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +31,26 @@ class Job:
 class Case:
     """One exam in progress."""
 
-    def __init__(self, job: Job, spool: Spool, exposures: tuple[Exposure, ...] = ()) -> None:
+    def __init__(self, job: Job, books: Books, exposures: tuple[Exposure, ...] = ()) -> None:
         self.job = job
         self.exposures = exposures
         self.outcome: Outcome | None = None
-        self._spool = spool
+        self._books = books
+        self._spool = books.spool
 
     @classmethod
-    def open(cls, job: Job, spool: Spool) -> "Case":
-        """Begin: the order is on disk."""
-        spool.open(job.exam)
-        return cls(job, spool)
+    def open(cls, job: Job, books: Books) -> "Case":
+        """Begin: the order is on disk, and the hospital is told."""
+        books.spool.open(job.exam)
+        if job.exam.purpose is Purpose.PATIENT:
+            books.dispatch.started(job.exam)
+        return cls(job, books)
 
     @classmethod
-    def taken_up(cls, record: Record, technique: Technique, spool: Spool) -> "Case":
+    def taken_up(cls, record: Record, technique: Technique, books: Books) -> "Case":
         """Go on after a crash; a frame that reached the disk counts even if its record did not."""
-        exposures = tuple(spool.adopt_raw(record.exam, exposure) for exposure in record.exposures)
-        return cls(Job(record.exam, technique), spool, exposures)
+        exposures = tuple(books.spool.adopt_raw(record.exam, exposure) for exposure in record.exposures)
+        return cls(Job(record.exam, technique), books, exposures)
 
     @property
     def exposure(self) -> Exposure | None:
@@ -87,20 +94,35 @@ class Case:
     def processed(self, outcome: Outcome) -> None:
         """Keep the pipeline's result."""
         self.outcome = outcome
-        self._spool.write_result(self.job.exam, self._current(), outcome.result)
+        self._spool.write_findings(self.job.exam, self._current(), outcome.findings)
 
-    def decide(self, decision: dict[str, Any]) -> None:
-        """Accepted or rejected, written before anything is made from it."""
-        self._spool.write_decision(self.job.exam, self._current(), decision)
+    def accept(self, decision: Decision) -> Issued:
+        """The decision first, then the objects, then the outbox, then the exam is closed.
 
-    def finish(self, setting: Setting) -> Finished:
-        """Make the objects of the accepted image, then close. Raises `ObjectRefused`."""
+        Raises `ObjectRefused`; then nothing was written but the decision.
+        """
         if self.outcome is None:
             raise RuntimeError(f"exam {self.job.exam.uid} has not been processed")
-        folder = self._spool.folder(self.job.exam)
-        finished = finish(self.job.exam, self._current(), self.outcome, setting, folder)
+        self._spool.write_decision(self.job.exam, self._current(), decision)
+        study, papers = dossier.papers_of(self._books, self._record())
+        issued = finish(study, self.outcome, papers, self._folder)
+        self._books.dispatch.finished(issued)
         self.close("accepted")
-        return finished
+        return issued
+
+    def reject(self, decision: Decision) -> None:
+        """The decision, and what was seen so far as a pair of its own. Raises `ObjectRefused`."""
+        self._spool.write_decision(self.job.exam, self._current(), decision)
+        if self.outcome is not None:
+            set_aside(dossier.study_of(self._books, self._record()), self.outcome, self._folder)
+
+    def give_up(self, how: str, reason: str) -> None:
+        """End without an accepted image; the dose goes out, `reason` is one of DISCONTINUATION_REASONS."""
+        if self.job.exam.purpose is Purpose.PATIENT:
+            study = dossier.study_of(self._books, self._record()) if self.exposures else None
+            objects = dose_only(study, self._folder) if study else ()
+            self._books.dispatch.given_up(self.job.exam, study, objects, reason)
+        self.close(how)
 
     def close_calibration(self) -> None:
         """The frame has gone into the maps; the dose record stays."""
@@ -110,6 +132,13 @@ class Case:
     def close(self, how: str) -> None:
         """The exam is over."""
         self._spool.close(self.job.exam, how)
+
+    @property
+    def _folder(self) -> Path:
+        return self._spool.folder(self.job.exam)
+
+    def _record(self) -> Record:
+        return self._spool.record(self._folder)
 
     def _current(self) -> Exposure:
         if not self.exposures:

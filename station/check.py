@@ -1,4 +1,4 @@
-"""`dxr-station check`: every room, protocol and reference file, and what they refer to."""
+"""`dxr-station check`: every room, hospital, protocol and reference file, and what they refer to."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +8,7 @@ import yaml
 
 from station.config import RoomFile, build, load_room
 from station.devices import BadSettings
+from station.hospital import load_hospital
 from station.protocols import Reference, RiskTable, load_protocol, load_reference
 from station.registry import installed_drivers
 from station.yaml_file import BadFile, read, shipped
@@ -42,6 +43,8 @@ def _kind(path: Path) -> str:
         return "protocol"
     if "outcomes" in keys:
         return "risk table"
+    if keys & {"ae_title", "worklist", "archives"}:
+        return "hospital"
     return "reference" if keys & {"women", "men", "young_adult"} else "room"
 
 
@@ -49,11 +52,11 @@ def _problems(path: Path, kind: str) -> list[str]:
     if kind == "protocol":
         load_reference(load_protocol(str(path)).analysis.reference)
         return []
-    if kind == "reference":
-        read(path, Reference)
+    if kind == "hospital":
+        load_hospital(str(path))
         return []
-    if kind == "risk table":
-        read(path, RiskTable)
+    if kind in {"reference", "risk table"}:
+        read(path, Reference if kind == "reference" else RiskTable)
         return []
     room = load_room(str(path))
     load_protocol(room.protocol)

@@ -33,6 +33,11 @@ class Term:
         """The term as others read it."""
         return Coded(self.value, SCHEME, self.meaning)
 
+    @property
+    def spread(self) -> Coded:
+        """The uncertainty of the quantity as a statement of its own, where the format cannot nest it."""
+        return Coded(f"{self.value}-U95", SCHEME, f"{self.meaning}, ± (95 %)")
+
 
 _LENGTH = Coded("410668003", "SCT", "Length")
 
@@ -85,6 +90,7 @@ TERMS = (
     Term("roi_mode", "DXR-ROI", "How the region of interest is placed"),
     Term("section_model", "DXR-SECT", "Model of the shaft section"),
     Term("wording", "DXR-PRE", "Standing of the result"),
+    Term("side", "DXR-SIDE", "Side of the hand"),
 )
 
 

@@ -17,15 +17,19 @@ from station.case import Case
 from station.clock import Clock
 from station.config import Equipment, RoomFile
 from station.devices import DeviceError, DeviceRefused, Lamp, SwitchStage
-from station.exam import Purpose
+from station.dispatch import Dispatch
+from station.dossier import Books
+from station.exam import Decision, Purpose
 from station.frame import Frame
+from station.issue import Issued, ObjectRefused
 from station.journal import Journal
 from station.lookout import Lookout, View
-from station.pipeline import Finished, ObjectRefused, Outcome, Setting, process
+from station.pipeline import Outcome, Setting, process
 from station.spool import Record, Spool, SpoolError
 from station.states import State, Trigger
 
 _RECOVERY_INTERVAL_S = 1.0
+_EQUIPMENT_FAILURE, _UNSPECIFIED = "110501", "110513"  # of DISCONTINUATION_REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Parts:
     calibration: Path  # folder of the maps
     setting: Setting
     executor: Executor
+    dispatch: Dispatch
 
 
 class Desk(Protocol):
@@ -70,8 +75,9 @@ class Conduct:
     def __init__(self, parts: Parts, desk: Desk) -> None:
         self.parts, self._desk = parts, desk
         self.lookout = Lookout(parts.room, parts.equipment, parts.clock, parts.setting.protocol, parts.spool)
+        self._books = Books(parts.spool, parts.setting, parts.dispatch)
         self.case: Case | None = None
-        self.finished: Finished | None = None
+        self.finished: Issued | None = None
         self.view: View = View(parts.clock.now(), None, None, None, None, None, None)
         self.message = ""  # the newest refusal or fault, in words for the operator
         self.epoch = 0  # counts aborts
@@ -103,10 +109,6 @@ class Conduct:
         self._token = None
         if self._acquisition is not None and not self._acquisition.exposed:
             self._acquisition.disarm()
-
-    def processed(self, outcome: Outcome) -> None:
-        """The pipeline's result of the exposure in hand."""
-        self._need_case().processed(outcome)
 
     # --- guards --------------------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ class Conduct:
 
     def after_open_exam(self, detail: Mapping[str, Any]) -> None:
         self.finished = None
-        self.case = Case.open(detail["job"], self.parts.spool)
+        self.case = Case.open(detail["job"], self._books)
         self._position()
 
     def _position(self) -> None:
@@ -157,9 +159,8 @@ class Conduct:
         self.lookout.attend_to(self.case.job if self.case else None)
         self._show(Lamp.OFF)
 
-    def after_cancel_exam(self, _: Mapping[str, Any]) -> None:
-        if self.case:
-            self.case.close("cancelled")
+    def after_cancel_exam(self, detail: Mapping[str, Any]) -> None:
+        self._need_case().give_up("cancelled", str(detail.get("reason", _UNSPECIFIED)))
         self._leave()
 
     def _leave(self) -> None:
@@ -216,24 +217,25 @@ class Conduct:
 
     def after_accept(self, detail: Mapping[str, Any]) -> None:
         case = self._need_case()
-        case.decide({"accepted": True, "by": detail.get("by", "unknown")})
         if case.job.exam.purpose is Purpose.PATIENT:
-            self._finish(case)
+            self._finish(case, Decision.of(True, detail, self.parts.clock.wall()))
         else:
             case.close_calibration()
         self._leave()
 
-    def _finish(self, case: Case) -> None:
+    def _finish(self, case: Case, decision: Decision) -> None:
         try:
-            self.finished = case.finish(self.parts.setting)
+            self.finished = case.accept(decision)
         except ObjectRefused as error:
             self.message = f"the DICOM objects contradict themselves and were not written: {error}"
             self._desk.note("objects-refused", message=str(error))
             case.close("accepted, objects refused")
 
     def after_reject(self, detail: Mapping[str, Any]) -> None:
-        reason = str(detail["reason"])
-        self._need_case().decide({"accepted": False, "by": detail.get("by", "unknown"), "reason": reason})
+        try:
+            self._need_case().reject(Decision.of(False, detail, self.parts.clock.wall()))
+        except ObjectRefused as error:
+            self._desk.note("objects-refused", message=str(error))
         self._position()
 
     def after_acknowledge(self, detail: Mapping[str, Any]) -> None:
@@ -357,7 +359,7 @@ class Conduct:
             self.parts.spool.close(record.exam, "abandoned")
             return False
         technique = self.parts.setting.protocol.technique(record.exam.hand_size)
-        case = Case.taken_up(record, technique, self.parts.spool)
+        case = Case.taken_up(record, technique, self._books)
         exposure = case.exposure
         self.case = case
         if exposure:
@@ -368,15 +370,15 @@ class Conduct:
             self._desk.fire(Trigger.EXPOSURE_UNRESOLVED, exposure=exposure.uid)
         elif exposure and exposure.image and record.decision is None:
             self._desk.fire(Trigger.REVIEW_PENDING, exposure=exposure.uid)
-        elif record.decision and record.decision["accepted"]:
+        elif record.decision and record.decision.accepted:
             case.outcome = process(case.raw(), record.exam, self.parts.setting, self.lookout.usable_maps())
-            self._finish(case)
+            self._finish(case, record.decision)
             self.case = None
         elif in_hand:
             self._desk.fire(Trigger.RESUME_EXAM)
         else:
             self._desk.note("abandoned", why="the station stopped before this exam was exposed or retaken")
-            case.close("abandoned")
+            case.give_up("abandoned", _EQUIPMENT_FAILURE)
             self.case = None
         return self.case is not None
 

@@ -17,10 +17,11 @@ from typing import Any
 from station.case import Job
 from station.conduct import Conduct, Parts
 from station.devices import CommunicationLost, DeviceError
-from station.exam import Exposure
+from station.exam import REJECTION_REASONS, Exposure
 from station.imaging.calibration import load
+from station.issue import Issued
 from station.lookout import View
-from station.pipeline import Finished, Outcome
+from station.pipeline import Outcome
 from station.positioning import PositioningReport
 from station.spool import SpoolError
 from station.states import Refusal, State, StationMachine, Trigger
@@ -48,7 +49,7 @@ class Snapshot:
     exposures: tuple[Exposure, ...]
     view: View
     outcome: Outcome | None
-    finished: Finished | None
+    finished: Issued | None
     message: str  # the newest refusal or fault, in words for the operator
 
 
@@ -80,6 +81,7 @@ class Controller:
                 "everything_ready": self._everything_ready,
                 "armed_and_ready": lambda: self.conduct.armed() and self._everything_ready(),
                 "reason_given": lambda: bool(self._detail.get("reason")),
+                "reason_coded": lambda: self._detail.get("reason") in REJECTION_REASONS,
                 "processing_done": self.conduct.processing_done,
             }
         )
@@ -212,9 +214,15 @@ class Controller:
             self.conduct.lookout.confirm(event)
             self.note("positioning-confirmed", by=event.confirmed_by)
         elif isinstance(event, _Processed):
-            exposure = self.conduct.case.exposure if self.conduct.case else None
-            if exposure and exposure.uid == event.exposure_uid and self._machine.allows(Trigger.PROCESSED):
-                self.conduct.processed(event.future.result())
+            case = self.conduct.case
+            exposure = case.exposure if case else None
+            if (
+                case
+                and exposure
+                and exposure.uid == event.exposure_uid
+                and self._machine.allows(Trigger.PROCESSED)
+            ):
+                case.processed(event.future.result())
                 self.fire(Trigger.PROCESSED)
         else:
             self.fire(event.trigger, **event.detail)

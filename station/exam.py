@@ -2,9 +2,11 @@
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from station.devices import Delivered, Technique
 
@@ -121,10 +123,12 @@ class Exam:
     opened_at: datetime
     hand_size: str  # small, medium, large: a key of the protocol's techniques
     purpose: Purpose = Purpose.PATIENT
+    revision: int = 0  # how often it was joined to another order after its objects had been sent
 
     def uid_for(self, *what: str) -> str:
         """A UID that depends only on the exam and on what it names, e.g. `uid_for("exposure", "1")`."""
-        digest = hashlib.sha256("/".join((self.uid, *what)).encode()).digest()
+        revision = (f"revision-{self.revision}",) if self.revision else ()
+        digest = hashlib.sha256("/".join((self.uid, *revision, *what)).encode()).digest()
         return f"{_ROOT_UID}.{uuid.UUID(bytes=digest[:16], version=4).int}"
 
 
@@ -214,3 +218,26 @@ class Release:
     by: str
     at: datetime
     physician: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person said of an image."""
+
+    accepted: bool
+    by: str
+    at: datetime
+    reason: str = ""  # of a rejection, one of REJECTION_REASONS
+    release: Release | None = None
+
+    @classmethod
+    def of(cls, accepted: bool, detail: Mapping[str, Any], at: datetime) -> "Decision":
+        """From what came with the trigger: by, reason, released_by, physician."""
+        by, released_by = str(detail.get("by", "unknown")), str(detail.get("released_by", ""))
+        release = Release(released_by, at, bool(detail.get("physician"))) if released_by else None
+        return cls(accepted, by, at, str(detail.get("reason", "")), release)
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """None where the image was accepted."""
+        return None if self.accepted else Rejection(self.reason, self.by)

@@ -104,7 +104,13 @@ def _report(
     timings_ms: Mapping[str, float],
 ) -> Report:
     facts = billing.Facts(
-        acquired_here=False, under_dxr_protocol=False, accepted=False, side_agrees=True, result=result
+        acquired_here=False,
+        under_dxr_protocol=False,
+        accepted=False,
+        side_agrees=True,
+        result=result,
+        image_present=True,
+        already_charged=False,  # knows no order; nothing is sent from here
     )
     charge = billing.code_for(facts, protocol.codes)
     return summary(result, str(path), charge.code, side, timings_ms)

@@ -45,7 +45,7 @@ class Worklist(Peer):
     scheduled_ae_title: AeTitle | None = None  # rows for this station only; None asks for the modality's
     modality: str = "DX"
     days: Annotated[int, Field(ge=0, le=31)] = 1  # before and after today
-    codes: dict[str, Literal["dxr", "other"]] = {}  # site's own procedure codes, SCHEME:VALUE
+    codes: dict[str, Literal["dxr", "dxr-left", "dxr-right", "other"]] = {}  # the site's own, SCHEME:VALUE
 
 
 class Archive(Peer):

@@ -1,8 +1,8 @@
 """From the raw frame on: the path of one exposure as a readable list.
 
 `process` runs as soon as the raw frame is on disk, before the hand lifts. `finish` runs when a person has
-accepted the image. Both are pure but for the files `finish` writes, and give the same output for the same
-input: a run after a crash changes nothing.
+accepted the image, `set_aside` when it was rejected. All are pure but for the files they write, and give the
+same output for the same input: a run after a crash changes nothing.
 """
 
 import time
@@ -11,18 +11,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from station import billing
+from pydicom.dataset import Dataset
+
 from station.devices import EndOfExposure
-from station.dicom import image, lint
-from station.dxr.analysis import analyse
+from station.dicom import image
+from station.dxr.analysis import traced
+from station.dxr.overlay import Outline, outlines
 from station.exam import Exam, Exposure
+from station.findings import Findings, IndexValues
 from station.frame import Frame
 from station.imaging import exposure_index, presentation
 from station.imaging.calibration import Maps
 from station.imaging.correction import correct
+from station.issue import Issued, ObjectRefused, Papers, issue
+from station.issue import set_aside as issue_rejected
 from station.protocols import Protocol, Reference
 from station.result import DxrResult, Reason, Refused
-from station.study import Equipment
+from station.study import Equipment, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +48,16 @@ class Outcome:
     presentation: presentation.Presentation
     result: DxrResult | Refused
     maps: Maps  # the calibration it was made with
+    outlines: tuple[Outline, ...]  # what the analysis saw
     timings_ms: dict[str, float]
 
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What an accepted exam left behind."""
-
-    charge: billing.Charge
-    objects: tuple[Path, ...]
-
-
-class ObjectRefused(ValueError):  # noqa: N818
-    """An object contradicts itself and is not written."""
+    @property
+    def findings(self) -> Findings:
+        """What is kept of it beside the pixels."""
+        found = self.exposure_index
+        index = None if isinstance(found, Reason) else IndexValues(found.ei, found.target, found.di)
+        maps = self.maps
+        return Findings(self.result, self.outlines, index, self.processing.serial, maps.made_at, maps.sha256)
 
 
 def process(raw: Frame, exam: Exam, setting: Setting, maps: Maps) -> Outcome:
@@ -69,11 +71,12 @@ def process(raw: Frame, exam: Exam, setting: Setting, maps: Maps) -> Outcome:
             index = exposure_index.of(processing, maps.lsb_per_ugy, protocol.exposure_index.target)
         with _timed(timings, "analysis"):
             age = patient.age_at(exam.opened_at.date())
-            result = analyse(processing, age, patient.sex, protocol, setting.reference, exam.item.side)
+            side, reference = exam.item.side, setting.reference
+            result, trace = traced(processing, age, patient.sex, protocol, reference, side)
         with _timed(timings, "presentation"):
             region = index.region if isinstance(index, exposure_index.ExposureIndex) else None
             picture = presentation.render(processing, region)
-    return Outcome(processing, index, picture, result, maps, timings)
+    return Outcome(processing, index, picture, result, maps, outlines(trace), timings)
 
 
 def exposure_notes(exposure: Exposure, outcome: Outcome, protocol: Protocol) -> tuple[Reason, ...]:
@@ -98,46 +101,29 @@ def exposure_notes(exposure: Exposure, outcome: Outcome, protocol: Protocol) -> 
     return tuple(found)
 
 
-def finish(exam: Exam, exposure: Exposure, outcome: Outcome, setting: Setting, folder: Path) -> Finished:
-    """Charge and DICOM pair of an accepted image.
+def finish(study: Study, outcome: Outcome, papers: Papers, folder: Path) -> Issued:
+    """All objects of an accepted image.
 
     Raises
     ------
     ObjectRefused
         When an object cannot be built or fails the semantic lint: a contradiction is never written.
     """
-    facts = billing.Facts(
-        acquired_here=exposure.image,
-        under_dxr_protocol=exam.protocol == setting.protocol.id,
-        accepted=True,
-        side_agrees=not _contradicts_side(outcome.result),
-        result=outcome.result,
-    )
-    charge = billing.code_for(facts, setting.protocol.codes)
-    index = outcome.exposure_index
-    context = image.Context(
-        equipment=setting.equipment,
-        protocol=setting.protocol,
-        exposure_index=index if isinstance(index, exposure_index.ExposureIndex) else None,
-        calibrated_at=outcome.maps.made_at,
-        code=charge.code,
-    )
+    return issue(study, outcome.findings, _pair(study, outcome), papers, folder)
+
+
+def set_aside(study: Study, outcome: Outcome, folder: Path) -> tuple[Path, ...]:
+    """The pair of a rejected image, and the note that says so. Raises `ObjectRefused`."""
+    return issue_rejected(study, _pair(study, outcome), folder)
+
+
+def _pair(study: Study, outcome: Outcome) -> tuple[Dataset, Dataset]:
+    index = study.indices.get(study.exposure.number)
+    context = image.Context(study.equipment, study.protocol, index, study.calibrated_at, study.code)
     try:
-        pair = image.build_pair(exam, exposure, outcome.processing, outcome.presentation, context)
+        return image.build_pair(study.exam, study.exposure, outcome.processing, outcome.presentation, context)
     except ValueError as error:
         raise ObjectRefused(str(error)) from error
-    problems = lint.problems(pair, exam)
-    if problems:
-        raise ObjectRefused("; ".join(problem.message for problem in problems))
-    paths = (folder / "for-processing.dcm", folder / "for-presentation.dcm")
-    for dataset, path in zip(pair, paths, strict=True):
-        image.write(dataset, path)
-    return Finished(charge, paths)
-
-
-def _contradicts_side(result: DxrResult | Refused) -> bool:
-    notes = result.notes if isinstance(result, DxrResult) else result.reasons
-    return any(note.id == "side-disagrees" for note in notes)
 
 
 @contextmanager

@@ -5,9 +5,11 @@
     <spool>/<exam-uid>/exam.json                order, patient, protocol; "closed" tells how it ended
                        exposure-1/exposure.json the irradiation event, written BEFORE the exposure and after
                                   raw.npy       the frame as the detector gave it, never altered
-                                  result.json   what the analysis said
-                       decision.json            accepted or rejected, by whom
-                       *.dcm                    objects
+                                  findings.json what the analysis said and saw
+                                  decision.json accepted or rejected, by whom and why
+                                  *.dcm         the pair of a rejected exposure
+                       *.dcm, report.pdf        objects, and what was told of them
+                       revision-1/…             the same under another order
 
 Names and birth dates are here and nowhere else on disk.
 """
@@ -25,13 +27,13 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from station.durable import replacing
-from station.exam import Exam, Exposure
+from station.exam import Decision, Exam, Exposure, Rejection
+from station.findings import Findings
 from station.frame import Frame, Signal, Stage
-from station.result import DxrResult, Refused
 
 _EXAM = TypeAdapter(Exam)
 _EXPOSURE = TypeAdapter(Exposure)
-_RESULT: TypeAdapter[DxrResult | Refused] = TypeAdapter(DxrResult | Refused)
+_DECISION = TypeAdapter(Decision)
 
 
 class SpoolError(Exception):
@@ -45,8 +47,18 @@ class Record:
     exam: Exam
     exposures: tuple[Exposure, ...]
     closed: str | None  # accepted, cancelled, …; None while it is open
-    decision: dict[str, Any] | None  # of the last exposure
+    decisions: dict[int, Decision]  # by the exposure's number
     acknowledged: tuple[int, ...]  # numbers of exposures without image that a person has documented
+
+    @property
+    def decision(self) -> Decision | None:
+        """Of the last exposure."""
+        return self.decisions.get(len(self.exposures))
+
+    @property
+    def rejections(self) -> dict[int, Rejection]:
+        """Of the rejected exposures, by their number."""
+        return {n: d.rejection for n, d in self.decisions.items() if d.rejection is not None}
 
 
 class Spool:
@@ -63,6 +75,10 @@ class Spool:
     def folder(self, exam: Exam) -> Path:
         return self.root / exam.uid
 
+    def objects(self, exam: Exam) -> Path:
+        """Where its objects lie; those that were sent under another order stay where they are."""
+        return self.folder(exam) / f"revision-{exam.revision}" if exam.revision else self.folder(exam)
+
     # --- writing -------------------------------------------------------------------------------------
 
     def open(self, exam: Exam) -> None:
@@ -73,6 +89,11 @@ class Spool:
     def close(self, exam: Exam, how: str) -> None:
         """Record how the exam ended; it is not looked at again on start."""
         self._write_json(exam, "exam.json", {"exam": _EXAM.dump_python(exam, mode="json"), "closed": how})
+
+    def reassign(self, exam: Exam) -> None:
+        """Give a closed exam its other order; all else stays. Raises `SpoolError`."""
+        closed = self.record(self.folder(exam)).closed
+        self._write_json(exam, "exam.json", {"exam": _EXAM.dump_python(exam, mode="json"), "closed": closed})
 
     def write_exposure(self, exam: Exam, exposure: Exposure) -> None:
         """Write or replace the record of one irradiation event."""
@@ -123,19 +144,18 @@ class Spool:
         self.write_exposure(exam, stored)
         return stored
 
-    def write_result(self, exam: Exam, exposure: Exposure, result: DxrResult | Refused) -> None:
-        """What the analysis said."""
-        self._write_json(
-            exam, f"exposure-{exposure.number}/result.json", _RESULT.dump_python(result, mode="json")
-        )
+    def write_findings(self, exam: Exam, exposure: Exposure, findings: Findings) -> None:
+        """What the analysis said and saw."""
+        self._write_json(exam, f"exposure-{exposure.number}/findings.json", findings.as_json())
 
     def drop_raw(self, exam: Exam, exposure: Exposure) -> None:
         """Remove the frame of a calibration exposure; its record stays."""
         (self.folder(exam) / f"exposure-{exposure.number}/raw.npy").unlink(missing_ok=True)
 
-    def write_decision(self, exam: Exam, exposure: Exposure, decision: dict[str, Any]) -> None:
+    def write_decision(self, exam: Exam, exposure: Exposure, decision: Decision) -> None:
         """Accepted or rejected: written before anything is made from it."""
-        self._write_json(exam, f"exposure-{exposure.number}/decision.json", decision)
+        name = f"exposure-{exposure.number}/decision.json"
+        self._write_json(exam, name, _DECISION.dump_python(decision, mode="json"))
 
     # --- reading -------------------------------------------------------------------------------------
 
@@ -158,6 +178,16 @@ class Spool:
             saturation=facts["saturation"],
         )
 
+    def findings(self, exam: Exam, exposure: Exposure) -> Findings | None:
+        """What the analysis said and saw; None before it ended. Raises `SpoolError` if it is damaged."""
+        path = self.folder(exam) / f"exposure-{exposure.number}" / "findings.json"
+        if not path.is_file():
+            return None
+        try:
+            return Findings.from_json(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpoolError(f"{path} cannot be read: {error}") from error
+
     def unfinished(self) -> Iterator[Record]:
         """Exams that are not closed, oldest first."""
         records = (self.record(path.parent) for path in self.root.glob("*/exam.json"))
@@ -171,13 +201,16 @@ class Spool:
                 folder.glob("exposure-*/exposure.json"), key=lambda p: int(p.parent.name.split("-")[1])
             )
             exposures = tuple(_EXPOSURE.validate_json(path.read_text()) for path in paths)
-            decision_path = folder / f"exposure-{len(exposures)}" / "decision.json"
-            decision = json.loads(decision_path.read_text()) if decision_path.is_file() else None
+            decisions = {
+                e.number: _DECISION.validate_json(path.read_text())
+                for e in exposures
+                if (path := folder / f"exposure-{e.number}/decision.json").is_file()
+            }
             acknowledged = tuple(
                 e.number for e in exposures if (folder / f"exposure-{e.number}/no-image.json").is_file()
             )
             return Record(
-                _EXAM.validate_python(head["exam"]), exposures, head["closed"], decision, acknowledged
+                _EXAM.validate_python(head["exam"]), exposures, head["closed"], decisions, acknowledged
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SpoolError(

@@ -99,7 +99,7 @@ TABLE: tuple[Row, ...] = (
     Row(_S.EXPOSED_NO_IMAGE, _T.ACKNOWLEDGE, _S.POSITIONING, "reason_given"),
     Row(_S.REVIEW, _T.PROCESSED, _S.REVIEW),
     Row(_S.REVIEW, _T.ACCEPT, _S.STANDBY, "processing_done"),
-    Row(_S.REVIEW, _T.REJECT, _S.POSITIONING, "reason_given"),
+    Row(_S.REVIEW, _T.REJECT, _S.POSITIONING, "reason_coded"),
     Row(_S.REVIEW, _T.FAULT, _S.FAULT),
     Row(_S.FAULT, _T.CLEAR_FAULT, _S.STARTING),  # as after a restart: disarmed, unfinished exams first
     Row(_S.SERVICE, _T.LEAVE_SERVICE, _S.STANDBY),

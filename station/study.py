@@ -39,6 +39,11 @@ class Equipment:
         if self.focal_spot_mm is not None and not all(0 < size <= 3 for size in self.focal_spot_mm):
             raise ValueError(f"focal spots must be within 0-3 mm, got {self.focal_spot_mm}")
 
+    @property
+    def kind(self) -> str:
+        """The type of the detector, as images and results say it."""
+        return f"{self.manufacturer} {self.model}".strip()
+
     def _refuse_long(self, name: str, limit: int) -> None:
         value = getattr(self, name)
         if len(value) > limit or "\\" in value:

@@ -1,14 +1,28 @@
-"""Associations with peers: mutual TLS, deadlines on every wait, errors that say what to do."""
+"""Associations with DICOM peers: deadlines on every wait, every failure by its narrowest name.
+
+::
+
+    no address, no listener, no route       Unreachable
+    certificates, or TLS against no TLS     TlsFailed
+    A-ASSOCIATE-RJ                          AssociationRefused
+    no presentation context accepted        NotSupported
+    silence, A-ABORT, connection lost       PeerSilent
+    failure status                          PeerRefused
+"""
 
 import socket
 import ssl
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from pynetdicom import AE
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom import _config as library  # its public switches live there
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from station.hospital import Hospital, Peer
 from station.network import (
@@ -18,7 +32,9 @@ from station.network import (
     TlsFailed,
     Unreachable,
     client_context,
+    probe,
     server_context,
+    wants_tls,
 )
 
 __all__ = [
@@ -30,12 +46,23 @@ __all__ = [
     "TlsFailed",
     "Unreachable",
     "associated",
+    "called",
     "client_context",
+    "found",
     "probe",
     "server_context",
 ]
 
 _IMPLEMENTATION_UID = "2.25.302471180474180318938268473519840234219"
+_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_PENDING = (0xFF00, 0xFF01)
+_SUCCESS = 0x0000
+_CANCELLED = 0xFE00
+_TRANSIENT = 0x02  # A-ASSOCIATE-RJ result, PS3.8 table 9-21
+
+# Patients' names do not belong into a log, and printing 5,000 rows takes longer than fetching them.
+library.LOG_RESPONSE_IDENTIFIERS = False
+library.LOG_REQUEST_IDENTIFIERS = False
 
 
 class AssociationRefused(NetworkError):  # noqa: N818  reads as the message it is
@@ -46,6 +73,36 @@ class NotSupported(NetworkError):  # noqa: N818  reads as the message it is
     """The peer has no presentation context for what is asked."""
 
 
+class _Socket(AssociationSocket):
+    """The library leaves a socket open when it was never connected."""
+
+    def _shutdown_socket(self) -> None:
+        if self.socket is None:
+            return
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+class _Entity(AE):
+    """An application entity whose failed connections are closed."""
+
+    def _create_socket(
+        self,
+        assoc: Association,
+        address: AddressInformation,
+        tls_args: tuple[ssl.SSLContext, str] | None,
+    ) -> AssociationSocket:
+        made = _Socket(assoc, address=address)
+        made.tls_args = tls_args
+        return made
+
+
+def called(peer: Peer) -> str:
+    """The peer's name in messages."""
+    return f"{peer.ae_title} at {peer.host}:{peer.port}"
+
+
 @contextmanager
 def associated(
     hospital: Hospital,
@@ -54,61 +111,106 @@ def associated(
     *,
     roles: Sequence[str] = (),
     handlers: Sequence[Any] = (),
+    syntaxes: Sequence[str] = (),
 ) -> Generator[Association]:
-    """An association for these SOP classes, released at the end; `roles` are those served to the peer.
+    """An association for these SOP classes; `roles` are those that the station also serves to the peer.
+
+    `syntaxes` are the transfer syntaxes to offer, best first; without them the uncompressed ones.
+    Released at the end, aborted when the block is left by an error.
 
     Raises
     ------
     NetworkError
         Its narrowest kind, naming the peer.
     """
-    name = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    entity = AE(ae_title=hospital.ae_title)
+    heard: list[Any] = []
+
+    def hear(event: Any) -> None:
+        heard.append(event.primitive)
+
+    listening = [*handlers, (evt.EVT_ACSE_RECV, hear)]
+    wanted = {uid: list(syntaxes or _SYNTAXES) for uid in sop_classes}
+    association = _requested(hospital, peer, wanted, [_role(uid) for uid in roles], listening)
+    if not association.is_established:
+        raise _refusal(hospital, peer, association, heard)
+    try:
+        yield association
+    except BaseException:
+        if association.is_established:
+            association.abort()
+        raise
+    if association.is_established:
+        association.release()
+
+
+def found(association: Association, peer: Peer, keys: Dataset, model: str) -> Iterator[Dataset | None]:
+    """Matches of a C-FIND one by one; None for one that cannot be decoded.
+
+    Raises
+    ------
+    NotSupported, PeerSilent, PeerRefused
+    """
+    try:
+        answers = association.send_c_find(keys, model)
+    except ValueError as error:
+        raise NotSupported(
+            f"{called(peer)} does not offer this query: {error}", "enable it at the peer", again=False
+        ) from error
+    except RuntimeError as error:
+        raise _lost(peer) from error
+    pending = False
+    for status, match in answers:
+        code = status.get("Status")
+        if code is None:
+            raise _lost(peer)
+        if code in _PENDING:
+            if match is None and pending:
+                pending = False  # the library reports an undecodable match twice
+                continue
+            pending = match is None
+            yield match
+        elif code != _SUCCESS:
+            raise refused(peer, "the query", code, str(status.get("ErrorComment", "")))
+
+
+def refused(peer: Peer, what: str, status: int, comment: str = "") -> PeerRefused:
+    """The failure status of an answer as an error; out of resources and cancelled are worth repeating."""
+    again = status == _CANCELLED or 0xA700 <= status <= 0xA7FF
+    remedy = "try again later" if again else "ask the peer's administrator with this status and time"
+    detail = f" ({comment})" if comment else ""
+    return PeerRefused(f"{called(peer)} refuses {what}: {status:04X}H{detail}", remedy, status, again=again)
+
+
+def _lost(peer: Peer) -> PeerSilent:
+    return PeerSilent(
+        f"{called(peer)} ended the association or stopped answering", "check the peer and its log; try again"
+    )
+
+
+def _requested(
+    hospital: Hospital, peer: Peer, wanted: dict[str, list[str]], roles: list[Any], handlers: list[Any]
+) -> Association:
+    """The association after its negotiation, whatever came of that."""
+    entity = _Entity(ae_title=hospital.ae_title)
     entity.implementation_class_uid = _IMPLEMENTATION_UID
     entity.acse_timeout = entity.dimse_timeout = hospital.timeouts.answer_s
     entity.network_timeout = hospital.timeouts.network_s
     entity.connection_timeout = hospital.timeouts.connect_s
-    for uid in sop_classes:
-        entity.add_requested_context(uid)
+    for uid, offered in wanted.items():
+        entity.add_requested_context(uid, offered)
     tls = None if peer.plain or hospital.tls is None else (client_context(hospital.tls), peer.host)
-    association = entity.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        tls_args=tls,
-        ext_neg=[_role(uid) for uid in roles] or None,
-        evt_handlers=list(handlers),
-    )
-    if not association.is_established:
-        probe(hospital, peer)  # says by name what the library only logs
-        raise _refusal(name, association)
     try:
-        yield association
-    finally:
-        if association.is_established:
-            association.release()
-
-
-def probe(hospital: Hospital, peer: Peer) -> None:
-    """Open and close a connection: what is wrong with address, port or TLS is known by name.
-
-    Raises
-    ------
-    Unreachable, TlsFailed
-        With the reason that the library would only log.
-    """
-    name = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    try:
-        with socket.create_connection((peer.host, peer.port), hospital.timeouts.connect_s) as plain:
-            if peer.plain or hospital.tls is None:
-                return
-            with client_context(hospital.tls).wrap_socket(plain, server_hostname=peer.host):
-                pass
-    except ssl.SSLError as error:
-        remedy = "compare both sides' certificates and authorities, their dates and the host name"
-        raise TlsFailed(f"{name}: no TLS: {error}", remedy) from error
-    except OSError as error:
-        raise Unreachable(f"{name}: {error}", "check address, port, cable and whether it runs") from error
+        return entity.associate(
+            peer.host,
+            peer.port,
+            ae_title=peer.ae_title,
+            tls_args=tls,
+            ext_neg=roles or None,
+            evt_handlers=handlers,
+        )
+    except (OSError, UnicodeError) as error:  # the host name has no address
+        remedy = "correct host in the hospital file, or ask for its DNS entry"
+        raise Unreachable(f"{called(peer)}: {error}", remedy) from error
 
 
 def _role(uid: str) -> SCP_SCU_RoleSelectionNegotiation:
@@ -118,14 +220,41 @@ def _role(uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     return role
 
 
-def _refusal(name: str, association: Association) -> NetworkError:
+def _refusal(hospital: Hospital, peer: Peer, association: Association, heard: list[Any]) -> NetworkError:
+    """Why there is no association: the library only logs what happens below DICOM, so that is tried anew."""
     if association.is_rejected:
-        answer = association.acceptor.primitive
-        why = f"source {answer.result_source}, reason {answer.diagnostic}" if answer else "no reason given"
-        remedy = "both sides must know each other's AE title and address"
-        return AssociationRefused(f"{name} rejects the association ({why})", remedy)
-    if association.is_aborted and not association.accepted_contexts:
+        return _rejection(hospital, peer, association)
+    if association.rejected_contexts:
+        syntaxes = (context.abstract_syntax for context in association.rejected_contexts[:3])
+        names = ", ".join(uid.name for uid in syntaxes if uid)
         return NotSupported(
-            f"{name} accepts none of what was asked for", "enable the SOP classes at the peer"
+            f"{called(peer)} accepts none of what was asked for ({names})",
+            "enable these SOP classes at the peer",
+            again=False,
         )
-    return PeerSilent(f"{name} did not answer the association request", "check that it is a DICOM port")
+    try:
+        probe(hospital, peer)
+    except NetworkError as error:
+        return type(error)(f"{called(peer)}: {error.message}", error.remedy, again=error.again)
+    if any(isinstance(primitive, A_ABORT | A_P_ABORT) for primitive in heard):
+        if peer.plain and wants_tls(hospital, peer):
+            return TlsFailed(f"{called(peer)} speaks TLS", "remove plain: true from it in the hospital file")
+        return PeerSilent(
+            f"{called(peer)} hangs up on the association request",
+            "check that this is a DICOM port, and the peer's log",
+        )
+    return PeerSilent(
+        f"{called(peer)} did not answer the association request within {hospital.timeouts.answer_s:g} s",
+        "check that this is a DICOM port and that the peer's service is not stuck",
+    )
+
+
+def _rejection(hospital: Hospital, peer: Peer, association: Association) -> AssociationRefused:
+    answer: Any = association.acceptor.primitive
+    if answer.result == _TRANSIENT:
+        remedy = "the peer is busy; try again later"
+    else:
+        remedy = (
+            f"let the peer know {hospital.ae_title} and its address, and check that it is {peer.ae_title}"
+        )
+    return AssociationRefused(f"{called(peer)} rejects the association: {answer.reason_str}", remedy)

@@ -45,7 +45,7 @@ from station.frame import Frame, Signal, Stage
 from station.image_file import SCALE_UNKNOWN
 from station.protocols import Code
 from station.protocols import Protocol as AcquisitionProtocol
-from station.study import Equipment
+from station.study import Equipment, Study
 
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -57,6 +57,14 @@ _MM_PER_CM = 10
 _PRESENTATION_BITS = 12
 _MAX_16_BIT = 65535
 _SH_CHARACTERS = 16
+# Of order and patient, where they are known
+_MAY_BE_ABSENT = (
+    "PatientAge",
+    "StudyDescription",
+    "RequestAttributesSequence",
+    "ProcedureCodeSequence",
+    "PerformedProtocolCodeSequence",
+)
 
 
 class Picture(Protocol):
@@ -120,6 +128,26 @@ def build_pair(
     _presentation_pixels(pair[1], presentation)
     _link(pair[1], pair[0])
     return pair[0], pair[1]
+
+
+def identify(study: Study, processing: Dataset, presentation: Dataset) -> tuple[Dataset, Dataset]:
+    """The pair again with the identity of the study's exam; pixels and acquisition stay as they are."""
+    exam = study.exam
+    for image, intent in ((processing, "processing"), (presentation, "presentation")):
+        number = str(image.AcquisitionNumber)
+        said = begin(exam, image.SOPClassUID, exam.uid_for("image", number, intent))
+        for keyword in _MAY_BE_ABSENT:
+            if keyword in image:
+                delattr(image, keyword)
+        image.update(said)
+        image.file_meta.MediaStorageSOPInstanceUID = said.SOPInstanceUID
+        image.SeriesInstanceUID = exam.uid_for("series", intent)
+        performed_step(image, exam, study.protocol.title)
+        study_code(image, study.code)
+        if study.code is not None:
+            image.PerformedProtocolCodeSequence = items(*image.ProcedureCodeSequence)
+    _link(presentation, processing)
+    return processing, presentation
 
 
 def _refuse(processing: Frame, presentation: Picture) -> None:

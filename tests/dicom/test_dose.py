@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from validators import complaints, needs_dciodvfy, needs_dsrdump
 
 from station.devices import Delivered, EndOfExposure, FocalSpot, Technique
 from station.dicom import dose
@@ -14,12 +15,11 @@ from station.dicom.image import build_pair
 from station.dicom.modules import write
 from station.exam import REJECTION_REASONS, Exposure, Patient, Rejection, Side
 from station.study import Equipment
-from validators import complaints, needs_dciodvfy, needs_dsrdump
 
 # The fixtures that are given are factories and frozen values: nothing of one example reaches the next.
 pure = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-# PS3.16, rows that are mandatory for a projection X-ray system whose source, detector and mechanics are known.
+# PS3.16, rows that are mandatory where source, detector and mechanics are known.
 # TID 10002 and 10007 as published in 2024, TID 10001 and 10003 as published in 2013 and from memory.
 ROOT = ["121058", "121005", "121012", "113705", "113702", "113706", "113854", "122142"]
 ROOT += ["113945", "113943", "113944"]
@@ -87,7 +87,8 @@ EXPOSURES = st.lists(
 def numbered(found, exam):
     started = [exam.opened_at + timedelta(minutes=n) for n in range(len(found))]
     return tuple(
-        replace(one, number=n, started_at=at) for n, (one, at) in enumerate(zip(found, started, strict=True), 1)
+        replace(one, number=n, started_at=at)
+        for n, (one, at) in enumerate(zip(found, started, strict=True), 1)
     )
 
 
@@ -98,7 +99,7 @@ def test_every_event_says_what_was_delivered_and_what_is_unknown(make_study, exa
     report = dose.build(make_study(exposures=exposures, indices={}))
     assert len(events(report)) == len(exposures)
     for event, exposure in zip(events(report), exposures, strict=True):
-        assert only(event, "113769").UID == exposure.uid
+        assert exposure.uid == only(event, "113769").UID
         unknown = exposure.delivered is None or exposure.delivered.end is EndOfExposure.UNKNOWN
         technique = exposure.requested if unknown else exposure.delivered
         assert number(event, "113733") == (pytest.approx(technique.kvp, rel=1e-6), "kV")
@@ -173,7 +174,7 @@ def test_the_scope_is_the_performed_procedure_step_of_the_exam(study, exam):
     report = dose.build(study)
     scope = only(report, "113705")
     assert coded_value(scope) == "113016"
-    assert only(scope, "121126").UID == exam.uid_for("mpps")
+    assert exam.uid_for("mpps") == only(scope, "121126").UID
     (step,) = report.ReferencedPerformedProcedureStepSequence
     assert step.ReferencedSOPInstanceUID == exam.uid_for("mpps")
 

@@ -7,9 +7,12 @@ import numpy as np
 import pydicom
 import pytest
 
+from simulators.phantom import HandPhantom
+from simulators.spec import HandSpec, Panel, Pose
 from station.devices import Delivered, EndOfExposure
 from station.dicom.image import build_pair, write
-from station.exam import Patient, Side
+from station.dxr.hand import find_hand
+from station.exam import Coded, Patient, Side
 from station.frame import Stage
 from station.image_file import read_image
 from station.study import Equipment
@@ -154,11 +157,118 @@ def test_names_keep_their_letters(pair, tmp_path):
         ("PresentationLUTShape", "IDENTITY"),
         ("LossyImageCompression", "00"),
         ("BurnedInAnnotation", "NO"),
+        ("ExposureControlMode", "MANUAL"),
+        ("ExposureStatus", "NORMAL"),
+        ("PerformedProcedureStepID", "SPS-1"),
     ],
 )
 def test_both_objects_carry(pair, tmp_path, keyword, value):
     for dataset in pair:
         assert pydicom.dcmread(written(dataset, tmp_path)).get(keyword) == value
+
+
+@pytest.fixture
+def ordered(exam):
+    """The exam with an order that says everything, joined to it after it had its own study."""
+    codes = (Coded("0750T", "C4", "site text"), Coded("HAND-DXR-OF-THIS-SITE", "99SITE", ""))
+    item = replace(
+        exam.item,
+        reason="osteopenia, follow-up",
+        procedure="DXR of the hand",
+        step="Hand PA",
+        codes=codes,
+        requested_study_uid="2.25.777",
+    )
+    return replace(exam, item=item)
+
+
+@pytest.fixture
+def ordered_pair(ordered, exposure, processing, presentation, context):
+    return build_pair(ordered, exposure, processing, presentation, context)
+
+
+def test_the_order_is_said_in_the_request(ordered_pair, tmp_path):
+    for dataset in ordered_pair:
+        (request,) = pydicom.dcmread(written(dataset, tmp_path)).RequestAttributesSequence
+        assert request.RequestedProcedureID == "RP-1"
+        assert request.ScheduledProcedureStepID == "SPS-1"
+        assert request.AccessionNumber == "ACC-9"
+        assert request.RequestedProcedureDescription == "DXR of the hand"
+        assert request.ReasonForTheRequestedProcedure == "osteopenia, follow-up"
+        assert request.ScheduledProcedureStepDescription == "Hand PA"
+        first, second = request.ScheduledProtocolCodeSequence
+        assert (first.CodeValue, first.CodingSchemeDesignator) == ("0750T", "C4")
+        assert (second.LongCodeValue, second.CodeMeaning) == ("HAND-DXR-OF-THIS-SITE",) * 2
+
+
+def test_an_exam_keeps_its_study_and_names_the_orders_in_the_request(ordered_pair):
+    for dataset in ordered_pair:
+        assert dataset.StudyInstanceUID == "2.25.11"
+        assert dataset.RequestAttributesSequence[0].StudyInstanceUID == "2.25.777"
+
+
+def test_the_images_belong_to_the_performed_procedure_step_of_the_exam(
+    exam, exposure, processing, presentation, context
+):
+    unscheduled = replace(exam, item=replace(exam.item, scheduled_step_id=""))
+    for one in (exam, unscheduled):
+        for dataset in build_pair(one, exposure, processing, presentation, context):
+            (step,) = dataset.ReferencedPerformedProcedureStepSequence
+            assert step.ReferencedSOPClassUID == "1.2.840.10008.3.1.2.3.3"
+            assert step.ReferencedSOPInstanceUID == exam.uid_for("mpps")
+            assert 0 < len(dataset.PerformedProcedureStepID) <= 16
+
+
+@needs_dciodvfy
+def test_the_validator_accepts_a_whole_order(ordered_pair, tmp_path):
+    private = (
+        "Warning - Unrecognized defined term <99SITE> for value 1 of attribute <Coding Scheme Designator>"
+    )
+    for dataset in ordered_pair:
+        assert complaints(written(dataset, tmp_path)) == [private]  # the site's own scheme, as it ordered
+
+
+@pytest.mark.parametrize("side", Side)
+def test_the_thumb_lies_where_patient_orientation_says(
+    exam, exposure, processing, presentation, context, side
+):
+    """PS3.17 Annex A: in the anatomic position a thumb points to its own side, and fingers to the feet."""
+    phantom = HandPhantom(HandSpec(), Pose.parse(f"side={side.value},spread=1.5"))
+    seen = find_hand(phantom.silhouette(Panel(300, 240, 1.0)))
+    thumb, little = (seen.fingers[finger].tip_px[1] for finger in (1, 5))
+    fingers, wrist = seen.fingers[3].tip_px[0], seen.fingers[3].base_px[0]
+    ordered = replace(exam, item=replace(exam.item, side=side))
+    for dataset in build_pair(ordered, exposure, processing, presentation, context):
+        to_the_right, downwards = dataset.PatientOrientation
+        assert (thumb > little) == (to_the_right == side.value)
+        assert (wrist > fingers) == (downwards == "H")
+
+
+def test_the_light_field_is_given_where_its_edges_are_in_the_image(
+    exam, exposure, processing, presentation, context
+):
+    """At the panel, so without magnification; columns and rows count from 1 (PS3.3 C.8.7.3)."""
+    whole = np.zeros((300, 240), np.float32)
+    frame = replace(processing, pixels=whole, spacing_mm=(1.0, 1.0))
+    picture = replace(presentation.frame, pixels=whole.astype(np.uint16), spacing_mm=(1.0, 1.0))
+    for dataset in build_pair(exam, exposure, frame, replace(presentation, frame=picture), context):
+        assert dataset.CollimatorShape == "RECTANGULAR"
+        assert (dataset.CollimatorUpperHorizontalEdge, dataset.CollimatorLowerHorizontalEdge) == (11, 290)
+        assert (dataset.CollimatorLeftVerticalEdge, dataset.CollimatorRightVerticalEdge) == (11, 230)
+        assert list(dataset.ExposedArea) == [28, 22]
+    for dataset in build_pair(exam, exposure, processing, presentation, context):
+        assert "CollimatorShape" not in dataset
+
+
+def test_an_exposure_that_was_cut_short_says_so(exam, exposure, processing, presentation, context):
+    short = replace(exposure, delivered=replace(exposure.delivered, end=EndOfExposure.RELEASED))
+    for dataset in build_pair(exam, short, processing, presentation, context):
+        assert dataset.ExposureStatus == "ABORTED"
+
+
+def test_a_meter_that_reads_zero_has_measured_nothing(exam, exposure, processing, presentation, context):
+    for dataset in build_pair(exam, replace(exposure, dap_ugym2=0.0), processing, presentation, context):
+        assert "ImageAndFluoroscopyAreaDoseProduct" not in dataset
 
 
 def test_the_two_differ_in_what_their_pixels_mean(pair):

@@ -1,0 +1,179 @@
+"""What the hospital is told of an exam: everything becomes a job of the outbox, on disk, and nobody waits.
+
+| when | what | to |
+|---|---|---|
+| exam opened | MPPS N-CREATE | the RIS |
+| image accepted | objects; rejected images with their notes where wanted | every archive |
+| | MPPS N-SET completed, with the charge if it is released | the RIS |
+| | results with the page; FHIR bundle | HL7 receiver; folder |
+| charge released | DFT, once for an exam and an accession number | HL7 receiver |
+| exam given up | dose; MPPS N-SET discontinued with its reason | archives, RIS |
+
+Jobs and their contents follow from the exam alone, so whatever is told again after a crash is the same job.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from station.billing import Basis
+from station.dicom import mpps
+from station.durable import replacing
+from station.exam import Exam
+from station.hospital import Hospital
+from station.issue import Issued
+from station.ledger import Ledger
+from station.messages import hl7
+from station.outbox.job import Job, Kind
+from station.outbox.queue import Outbox
+from station.protocols import Code
+from station.result import DxrResult
+from station.spool import Spool
+from station.study import Equipment, Study
+
+_EARLIER = "earlier.json"
+
+
+class Dispatch:
+    """Turns what happens to exams into jobs; returns when they are on disk."""
+
+    def __init__(self, hospital: Hospital, outbox: Outbox, spool: Spool, equipment: Equipment) -> None:
+        self.hospital, self.outbox = hospital, outbox
+        self._spool, self._equipment = spool, equipment
+        self._station = spool.root.parent
+        self._ledger = Ledger(self._station / "charges.db")
+
+    def started(self, exam: Exam) -> None:
+        """The exam is open."""
+        if self.hospital.mpps is None:
+            return
+        step = mpps.created(exam, self._equipment, self.hospital.ae_title)
+        self.outbox.put([self._step(exam, Kind.STEP_CREATED, step)])
+
+    def finished(self, issued: Issued) -> None:
+        """An image was accepted or its report released; told again after a crash, the same."""
+        study = issued.study
+        exam = study.exam
+        self.started(exam)
+        charge = self._claimed(issued)
+        self.objects(exam, (*issued.objects, *self._rejected(exam)))
+        jobs = [*self._messages(issued, charge)]
+        if self.hospital.mpps is not None:
+            step = mpps.completed(study, [_head(path) for path in issued.objects], charge=charge)
+            jobs.append(self._step(exam, Kind.STEP_SET, step))
+        self.outbox.put(jobs)
+
+    def objects(self, exam: Exam, paths: Iterable[Path]) -> None:
+        """DICOM files for every archive; rejected images only for those that want them."""
+        paths = tuple(paths)
+        self.outbox.put(self._storing(exam, paths))
+
+    def given_up(self, exam: Exam, study: Study | None, paths: Iterable[Path], reason: str) -> None:
+        """No image was accepted; `study` and its objects tell of the dose, where there was any."""
+        paths = tuple(paths)
+        self.started(exam)
+        self.objects(exam, (*paths, *self._rejected(exam)))
+        if self.hospital.mpps is not None:
+            ended_at, exposures = (study.made_at, study.exposures) if study else (exam.opened_at, ())
+            heads = [_head(path) for path in paths]
+            step = mpps.discontinued(exam, reason, ended_at, exposures, heads)
+            self.outbox.put([self._step(exam, Kind.STEP_SET, step)])
+
+    def withdrawn(self, exam: Exam) -> bool:
+        """Take back all that tells who the exam is of; False if some of it may have left the station."""
+        kinds = {Kind.OBJECT, Kind.RESULTS, Kind.CHARGE, Kind.BUNDLE}
+        if not self.outbox.withdraw(exam.uid, kinds):
+            return False
+        steps = [job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.STEP_SET]
+        if not any(job.taken or job.attempts for job in steps):  # a step may have told the charge
+            self._ledger.take_back(exam.uid, "withdrawn before anything was sent")
+        return True
+
+    def already_charged(self, exam: Exam) -> bool:
+        """Whether another exam of this order was charged."""
+        return self._ledger.already_charged(exam.uid, exam.item.accession_number)
+
+    def charged_as(self, exam: Exam) -> str:
+        """What to do where the exam was charged under another order than it has now; empty otherwise."""
+        proof = self._ledger.proof(exam.uid)
+        if proof is None or proof["accession_number"] == exam.item.accession_number:
+            return ""
+        sent = f"{proof['code']['value']} was charged under order {proof['accession_number']}"
+        return f"{sent} and is not charged again; have billing move it to {exam.item.accession_number}"
+
+    def earlier(self, exam: Exam) -> tuple[Mapping[str, Any], ...]:
+        """What is known of earlier visits, as the JSON of `exam`; empty while it was not fetched."""
+        try:
+            return tuple(json.loads((self._spool.folder(exam) / _EARLIER).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return ()
+
+    # --- jobs ----------------------------------------------------------------------------------------
+
+    def _storing(self, exam: Exam, paths: Iterable[Path]) -> Iterator[Job]:
+        for path in paths:
+            meta = pydicom.dcmread(path, specific_tags=[]).file_meta
+            uid, sop_class = str(meta.MediaStorageSOPInstanceUID), str(meta.MediaStorageSOPClassUID)
+            rejected = path.parent.name.startswith("exposure-")
+            for name, archive in self.hospital.archives.items():
+                if archive.rejected or not rejected:
+                    yield Job(Kind.OBJECT, exam.uid, name, uid, self._relative(path), sop_class)
+
+    def _rejected(self, exam: Exam) -> list[Path]:
+        return sorted(self._spool.folder(exam).glob("exposure-*/*.dcm"))
+
+    def _step(self, exam: Exam, kind: Kind, step: Dataset) -> Job:
+        path = (
+            self._spool.objects(exam) / f"{kind}.dataset"
+        )  # no DICOM object: lint and archives know nothing of it
+        mpps.write(step, path)
+        created = Job(Kind.STEP_CREATED, exam.uid, "mpps", mpps.uid(exam), self._relative(path))
+        return created if kind is Kind.STEP_CREATED else replace(created, kind=kind, after=created.id)
+
+    def _claimed(self, issued: Issued) -> Code | None:
+        """The code that may be charged; a charge needs an order, a release, and to be the first."""
+        charge, study = issued.charge, issued.study
+        if not charge.due or not study.exam.item.requested_procedure_id:
+            return None
+        return charge.code if self._ledger.claim(charge, _basis(study, issued.objects)) else None
+
+    def _messages(self, issued: Issued, charge: Code | None) -> Iterator[Job]:
+        study, told = issued.study, self.hospital.messages
+        if told.results is not None:
+            text = hl7.results(study, told, issued.report.read_bytes())
+            yield self._message(study.exam, Kind.RESULTS, "results", text)
+        if told.charges is not None and charge is not None:
+            text = hl7.charge(study, issued.charge, told)
+            yield self._message(study.exam, Kind.CHARGE, "charges", text)
+
+    def _message(self, exam: Exam, kind: Kind, destination: str, text: str) -> Job:
+        name = hl7.control_id(text)
+        path = self._spool.objects(exam) / f"{kind}-{name}.hl7"
+        with replacing(path) as file:
+            file.write(text.encode())
+        return Job(kind, exam.uid, destination, name, self._relative(path))
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self._station))
+
+
+def _head(path: Path) -> Dataset:
+    return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def _basis(study: Study, objects: Iterable[Path]) -> Basis:
+    """Where the facts of the charge can be looked up."""
+    heads = [_head(path) for path in objects]
+    return Basis(
+        exam_uid=study.exam.uid,
+        accession_number=study.exam.item.accession_number,
+        protocol=study.exam.protocol,
+        algorithm=study.result.algorithm if isinstance(study.result, DxrResult) else "",
+        irradiation_events=tuple(exposure.uid for exposure in study.exposures),
+        instances=tuple(str(head.SOPInstanceUID) for head in heads if "Rows" in head),
+    )

@@ -1,0 +1,176 @@
+"""The station's side of the hospital's network, as one thing to start and to stop.
+
+While it runs, the courier serves the outbox (a thread for each destination), the listener hears commitments
+that come later, the worklist is asked for at its interval, and earlier results of a patient are looked for
+when an exam opens. Nobody in the room waits for any of them.
+"""
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from time import monotonic
+
+from station.clock import RealClock
+from station.dispatch import Dispatch
+from station.durable import replacing
+from station.hospital import Hospital
+from station.journal import Journal
+from station.network import NetworkError
+from station.orders import Answer, Cache
+from station.outbox.archives import asking, listening, storing
+from station.outbox.courier import Courier, Happened, Routes, one_by_one
+from station.outbox.job import Job, Kind, State
+from station.outbox.queue import Outbox
+
+Note = Callable[[Happened], None]
+_SETTLE_POLL_S = 0.05
+_WORKLIST = "worklist.json"
+
+
+@contextmanager
+def connected(dispatch: Dispatch, journal: Journal, folder: Path) -> Generator["Liaison"]:
+    """A running liaison of a station, its events in the station's journal."""
+
+    def note(event: Happened) -> None:
+        at, exam = RealClock().wall(), event.exam_uid or None
+        journal.record(("network", event.name), "", at, exam, asdict(event))
+
+    with Liaison(dispatch.hospital, dispatch.outbox, folder, note).running() as liaison:
+        yield liaison
+
+
+def worklist_now(hospital: Hospital | None, folder: Path) -> tuple[Answer | None, str]:
+    """The worklist as the RIS says it now, or as it was kept; with why it is not the newest."""
+    cache = Cache(folder / _WORKLIST)
+    why = "no worklist in the hospital file"
+    if hospital is not None and hospital.worklist is not None:
+        try:
+            return refreshed(hospital, cache), ""
+        except NetworkError as error:
+            why = str(error)
+    kept, damaged = cache.read()
+    if kept is None:
+        return None, f"{why}; {damaged.message if damaged else 'none was kept'}"
+    return kept, f"{why}; the worklist shown is {kept.age(RealClock().wall())}"
+
+
+def refreshed(hospital: Hospital, cache: Cache) -> Answer:
+    """Ask the RIS now, in the caller's thread, and keep the answer. Raises `NetworkError`."""
+    from station.dicom.worklist import query
+
+    answer = query(hospital, RealClock().wall())
+    cache.write(answer)
+    return answer
+
+
+class Liaison:
+    """Threads between outbox and hospital; the outbox goes on filling while it is stopped."""
+
+    def __init__(self, hospital: Hospital, outbox: Outbox, folder: Path, note: Note) -> None:
+        self.hospital, self.outbox = hospital, outbox
+        self.worklist = Cache(folder / _WORKLIST)
+        self._note = note
+        self.courier = Courier(outbox, hospital, _routes(hospital, outbox), RealClock(), note)
+        self._stop = threading.Event()
+        self._refresh = threading.Event()
+
+    @contextmanager
+    def running(self) -> Generator["Liaison"]:
+        """All threads, until the block is left. A port that is taken is a note, not an error."""
+        self._stop.clear()
+        threads = [threading.Thread(target=self.courier.run, args=(self._stop,), name="courier")]
+        if self.hospital.worklist is not None:
+            threads.append(threading.Thread(target=self._keep_worklist, name="worklist"))
+        listener = listening(self.hospital, self.courier) if self.hospital.port else None
+        if listener is not None:
+            try:
+                listener.start()
+            except NetworkError as error:
+                self._note(
+                    Happened("failed", "listener", message=error.message, remedy=error.remedy, alarm=True)
+                )
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            self._refresh.set()
+            self.outbox.ring()
+            for thread in threads:
+                thread.join()
+            if listener is not None:
+                listener.stop()
+
+    def refresh_worklist(self) -> None:
+        """Ask the RIS at once; the answer comes to the cache."""
+        self._refresh.set()
+
+    def settle(self, exam_uid: str | None, seconds: float) -> dict[str, int]:
+        """Wait until nothing of the exam, or of any, is on its way, at most so long; jobs by state."""
+        until = monotonic() + seconds
+        while monotonic() < until:
+            jobs = self.outbox.jobs(exam_uid)
+            if all(job.state in {State.COMMITTED, State.PARKED} for job in jobs):
+                break
+            self._stop.wait(_SETTLE_POLL_S)
+        jobs = self.outbox.jobs(exam_uid)
+        return {str(state): sum(job.state is state for job in jobs) for state in State}
+
+    def _keep_worklist(self) -> None:
+        every_s = self.hospital.worklist.refresh_s if self.hospital.worklist else 0
+        while not self._stop.is_set():
+            try:
+                refreshed(self.hospital, self.worklist)
+            except NetworkError as error:
+                self._note(Happened("unreachable", "worklist", message=error.message, remedy=error.remedy))
+            except Exception as error:  # noqa: BLE001  a thread's top: an old list is better than none
+                self._note(Happened("failed", "worklist", message=repr(error), alarm=True))
+            self._refresh.wait(every_s)
+            self._refresh.clear()
+
+
+def _routes(hospital: Hospital, outbox: Outbox) -> Routes:
+    ways = {
+        Kind.STEP_CREATED: _step,
+        Kind.STEP_SET: _step,
+        Kind.RESULTS: _message,
+        Kind.CHARGE: _message,
+        Kind.BUNDLE: _bundle,
+    }
+    send = {kind: one_by_one(partial(way, hospital, outbox)) for kind, way in ways.items()}
+    return Routes({Kind.OBJECT: storing(hospital, outbox), **send}, asking(hospital, outbox))
+
+
+def _step(hospital: Hospital, outbox: Outbox, job: Job) -> None:
+    from station.dicom import mpps
+
+    uid, dataset = mpps.read(outbox.path(job))
+    mpps.send(hospital, "create" if job.kind is Kind.STEP_CREATED else "set", uid, dataset)
+
+
+def _message(hospital: Hospital, outbox: Outbox, job: Job) -> None:
+    from station.messages import mllp
+
+    told = hospital.messages
+    endpoint = told.results if job.kind is Kind.RESULTS else told.charges
+    if endpoint is None:
+        raise NetworkError(f"the hospital file has no receiver for {job.kind}", "add it; the message waits")
+    text = outbox.path(job).read_bytes().decode()  # read as text, its carriage returns would be lost
+    mllp.send(endpoint, text, hospital.tls, hospital.timeouts)
+
+
+def _bundle(hospital: Hospital, outbox: Outbox, job: Job) -> None:
+    folder = hospital.messages.fhir
+    if folder is None:
+        raise NetworkError("the hospital file has no folder for FHIR", "add it; the bundle waits")
+    try:
+        with replacing(folder / outbox.path(job).name) as file:
+            file.write(outbox.path(job).read_bytes())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise NetworkError(f"{folder}: {error}", "make the folder writable; the bundle waits") from error

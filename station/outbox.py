@@ -1,1 +1,0 @@
-"""What is still to be delivered, and what became of it."""
