@@ -117,6 +117,17 @@ def sense(seen: Seen, _exam: Exam | None) -> Findings:
     yield from _density(hand[0])
 
 
+def shafts(seen: Seen) -> dict[str, dict[str, float | None]]:
+    """T and W in mm and MCI of each metacarpal by its number, of a report of this station."""
+    return {
+        _label(group).removeprefix("metacarpal "): {
+            name: _of(group, code) for name, code in (("T", _T), ("W", _WIDTH), ("MCI", _MCI))
+        }
+        for group in _groups(seen)
+        if _label(group) != "hand"
+    }
+
+
 def _mean(what: str, own: float | None, values: Sequence[float | None]) -> Findings:
     known = [value for value in values if value is not None]
     if own is None or not known or len(known) < len(values):
