@@ -6,14 +6,23 @@ new document that names its predecessor; objects under a wrong order are withdra
 "Incorrect Modality Worklist Entry") and made again with new UIDs under the right one.
 """
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from station import dossier
+from station.assembly import books_of
+from station.config import load_room
 from station.dossier import Books
+from station.durable import only_here
 from station.exam import Release, WorklistItem
+from station.hospital import Hospital, load_hospital
 from station.issue import Issued, reissue, withdraw
+from station.journal import Journal
+from station.liaison import Liaison, connected
 from station.orders import reconciled
 from station.spool import Record, SpoolError
 
@@ -69,6 +78,42 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
     issued = _again(books, exam_uid, source)
     books.dispatch.finished(issued)
     return issued
+
+
+def opened(stack: ExitStack, room: str, hospital: Hospital | None, folder: Path) -> tuple[Books, Liaison]:
+    """The books of a station that is not running, and its way to the hospital while `stack` is open.
+
+    Raises
+    ------
+    BadFile, InUse
+        The room file is wrong, or a station runs in this folder.
+    """
+    stack.enter_context(only_here(folder))
+    file = load_room(room)
+    books = books_of(file, folder, hospital or (load_hospital(file.hospital) if file.hospital else None))
+    return books, stack.enter_context(connected(books.dispatch, Journal(folder / "journal.db"), folder))
+
+
+def told(books: Books, issued: Issued, delivery: Mapping[str, int]) -> dict[str, Any]:
+    """What was done, as JSON."""
+    charge, release = issued.charge, issued.study.release
+    return {
+        "exam": issued.study.exam.uid,
+        "code": charge.code.value if charge.code else None,
+        "charge": books.dispatch.charged_as(issued.study.exam) or charge.text,
+        "released_by": release.by if release else None,
+        "final": bool(release and release.physician),
+        "objects": [str(path) for path in issued.objects],
+        "outbox": dict(delivery),
+    }
+
+
+def text(done: Mapping[str, Any]) -> str:
+    """The same for a person's eyes."""
+    counts = ", ".join(f"{count} {state}" for state, count in done["outbox"].items() if count)
+    standing = "final" if done["final"] else "preliminary: physician interpretation required"
+    lines = [f"report {standing}", f"charge: {done['charge']}", *done["objects"]]
+    return "\n".join([*lines, f"delivery: {counts or 'nothing to deliver'}"])
 
 
 def _accepted(books: Books, exam_uid: str) -> Record:

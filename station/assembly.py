@@ -5,11 +5,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from station.clock import VirtualClock
+from station.clock import RealClock, VirtualClock
 from station.conduct import Parts
 from station.config import RoomFile, build
 from station.controller import Controller
 from station.dispatch import Dispatch
+from station.dossier import Books
 from station.hospital import Hospital
 from station.journal import Journal
 from station.outbox.queue import Outbox
@@ -49,10 +50,25 @@ def assemble(
     BadFile, UnknownDriver, BadSettings
         What was asked cannot be built.
     """
-    protocol = load_protocol(room.protocol)
-    reference = load_reference(protocol.analysis.reference)
     equipment, clock = build(room, simulation, real_time=real_time)
-    executor = Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline")
+    books = books_of(room, folder, hospital)
+    parts = Parts(
+        room=room,
+        equipment=equipment,
+        clock=clock,
+        spool=books.spool,
+        journal=Journal(folder / "journal.db"),
+        calibration=folder / "calibration",
+        setting=books.setting,
+        executor=Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline"),
+        dispatch=books.dispatch,
+    )
+    return Controller(parts)
+
+
+def books_of(room: RoomFile, folder: Path, hospital: Hospital | None) -> Books:
+    """What a station keeps in `folder`, without its devices. Raises `BadFile`."""
+    protocol = load_protocol(room.protocol)
     site = Equipment(
         manufacturer=room.site.manufacturer,
         model=room.site.model,
@@ -61,17 +77,7 @@ def assemble(
         institution=room.site.institution,
         focal_spot_mm=room.site.focal_spot_mm,
     )
+    setting = Setting(protocol, load_reference(protocol.analysis.reference), site)
     spool = Spool(folder / "spool")
-    outbox = Outbox(folder, clock)
-    parts = Parts(
-        room=room,
-        equipment=equipment,
-        clock=clock,
-        spool=spool,
-        journal=Journal(folder / "journal.db"),
-        calibration=folder / "calibration",
-        setting=Setting(protocol, reference, site),
-        executor=executor,
-        dispatch=Dispatch(hospital or _NOBODY, outbox, spool, site),
-    )
-    return Controller(parts)
+    outbox = Outbox(folder, RealClock())  # the hospital's time is real
+    return Books(spool, setting, Dispatch(hospital or _NOBODY, outbox, spool, site))

@@ -36,7 +36,7 @@ class Term:
     @property
     def spread(self) -> Coded:
         """The uncertainty of the quantity as a statement of its own, where the format cannot nest it."""
-        return Coded(f"{self.value}-U95", SCHEME, f"{self.meaning}, 95 % half width")
+        return Coded(f"{self.value}-U95", SCHEME, f"{self.meaning}, ± (95 %)")
 
 
 _LENGTH = Coded("410668003", "SCT", "Length")

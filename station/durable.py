@@ -1,5 +1,6 @@
 """Files that are there whole or not at all: write aside, fsync, rename, fsync the folder."""
 
+import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -31,3 +32,26 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class InUse(ValueError):  # noqa: N818  reads as the message it is
+    """Another process works in the folder."""
+
+
+@contextmanager
+def only_here(folder: Path) -> Generator[None]:
+    """Keep other processes from a station's folder; the system frees it when this one ends, however it ends.
+
+    Raises
+    ------
+    InUse
+        Naming the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "station.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"a station is running in {folder}; do it there, end it, or choose another --out"
+            raise InUse(message) from error
+        yield

@@ -1,5 +1,6 @@
 """One exam without a screen: order in, JSON summary out, with the exit code that says how it went."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from station.controller import Controller, Snapshot
 from station.devices import Technique
 from station.exam import Exam, Exposure, Side, WorklistItem, new_uid
 from station.imaging.calibration import CalibrationRejected
+from station.liaison import Liaison
 from station.operate import Operator, Progress, Stuck
 from station.pipeline import exposure_notes
 from station.result import Reason, Refused
@@ -50,6 +52,8 @@ class Order:
     hand_size: str
     technique: Technique | None = None
     positioned_by: str = ""  # who signs the positioning checklist where there is no camera
+    released_by: str = ""  # who stands for result and charge at once; empty: nobody yet
+    physician: bool = False
 
 
 def run_exam(controller: Controller, order: Order, progress: Progress) -> Report:
@@ -63,13 +67,20 @@ def run_exam(controller: Controller, order: Order, progress: Progress) -> Report
             progress("calibrating")
             calibrate(operator)
         operator.expose(_job(controller, order), order.positioned_by)
-        return _review(operator)
+        return _review(operator, {"released_by": order.released_by, "physician": order.physician})
     except Stuck as stuck:
         return _stuck(controller, stuck, order.item.side)
     except CalibrationRejected as rejected:
         return Report(refusal(_source(controller), order.item.side, [rejected.reason]), FAULT)
     finally:
         controller.close()
+
+
+def deliver(reports: Sequence[Report], liaison: Liaison, seconds: float) -> None:
+    """Wait for the hospital, at most so long; each report then says how far its exam got, job by job."""
+    for report in reports:
+        if uid := report.json.get("exam"):
+            report.json["outbox"] = liaison.settle(uid, seconds)
 
 
 def run_calibration(controller: Controller, progress: Progress) -> Report:
@@ -139,14 +150,14 @@ def _job(controller: Controller, order: Order) -> Job:
     return Job(exam, order.technique or protocol.technique(order.hand_size))
 
 
-def _review(operator: Operator) -> Report:
+def _review(operator: Operator, release: Mapping[str, Any] | None = None) -> Report:
     """From a frame, or from waiting for one, to the accepted exam."""
     controller = operator.controller
     if controller.snapshot.state is State.EXPOSED_NO_IMAGE:
         operator.say("no frame arrived: looking into the detector's memory")
     operator.wait(lambda s: s.state is State.REVIEW, "the frame", _RECOVERY_S)
     reviewed = operator.wait(lambda s: s.outcome is not None, "the analysis", _RECOVERY_S)
-    controller.submit(Trigger.ACCEPT, by="headless")
+    controller.submit(Trigger.ACCEPT, by="headless", **(release or {}))
     done = operator.wait(lambda s: s.state is not State.REVIEW, "acceptance", _RECOVERY_S)
     return _report(controller, reviewed, done)
 
@@ -171,6 +182,7 @@ def _report(controller: Controller, reviewed: Snapshot, done: Snapshot) -> Repor
         objects,
         _visit(controller, job.exam, reviewed.exposures[-1]),
     )
+    json["exam"] = job.exam.uid
     protocol = controller.parts.setting.protocol
     notes = (*exposure_notes(reviewed.exposures[-1], outcome, protocol), *refused)
     json["reasons"] += [reason_json(reason) for reason in notes]

@@ -23,7 +23,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from station.billing import Charge
-from station.dicom import document, dose, image, lint, measurements, mpps, presentation_state, rejection
+from station.dicom import document, dose, image, lint, measurements, presentation_state, rejection
 from station.dicom.modules import write
 from station.durable import replacing
 from station.exam import Coded
@@ -97,8 +97,7 @@ def reissue(study: Study, findings: Findings, papers: Papers, source: Path, fold
 def withdraw(study: Study, folder: Path) -> Path:
     """A note that all objects in the folder were made for the wrong order (IHE IOCM)."""
     heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.glob("*.dcm"))]
-    made = [head for head in heads if head.SOPClassUID != mpps.STEP]
-    note = rejection.build(study, made, _WRONG_ORDER, None)
+    note = rejection.build(study, heads, _WRONG_ORDER, None)
     (path,) = _write_checked(study, {"withdrawn.dcm": note}, folder)
     return path
 

@@ -8,12 +8,16 @@ when an exam opens. Nobody in the room waits for any of them.
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
-from station.clock import Clock, RealClock
+from station.clock import RealClock
+from station.dispatch import Dispatch
 from station.durable import replacing
 from station.hospital import Hospital
+from station.journal import Journal
 from station.network import NetworkError
 from station.orders import Answer, Cache
 from station.outbox.archives import asking, listening, storing
@@ -23,6 +27,43 @@ from station.outbox.queue import Outbox
 
 Note = Callable[[Happened], None]
 _SETTLE_POLL_S = 0.05
+_WORKLIST = "worklist.json"
+
+
+@contextmanager
+def connected(dispatch: Dispatch, journal: Journal, folder: Path) -> Generator["Liaison"]:
+    """A running liaison of a station, its events in the station's journal."""
+
+    def note(event: Happened) -> None:
+        at, exam = RealClock().wall(), event.exam_uid or None
+        journal.record(("network", event.name), "", at, exam, asdict(event))
+
+    with Liaison(dispatch.hospital, dispatch.outbox, folder, note).running() as liaison:
+        yield liaison
+
+
+def worklist_now(hospital: Hospital | None, folder: Path) -> tuple[Answer | None, str]:
+    """The worklist as the RIS says it now, or as it was kept; with why it is not the newest."""
+    cache = Cache(folder / _WORKLIST)
+    why = "no worklist in the hospital file"
+    if hospital is not None and hospital.worklist is not None:
+        try:
+            return refreshed(hospital, cache), ""
+        except NetworkError as error:
+            why = str(error)
+    kept, damaged = cache.read()
+    if kept is None:
+        return None, f"{why}; {damaged.message if damaged else 'none was kept'}"
+    return kept, f"{why}; the worklist shown is {kept.age(RealClock().wall())}"
+
+
+def refreshed(hospital: Hospital, cache: Cache) -> Answer:
+    """Ask the RIS now, in the caller's thread, and keep the answer. Raises `NetworkError`."""
+    from station.dicom.worklist import query
+
+    answer = query(hospital, RealClock().wall())
+    cache.write(answer)
+    return answer
 
 
 class Liaison:
@@ -30,10 +71,9 @@ class Liaison:
 
     def __init__(self, hospital: Hospital, outbox: Outbox, folder: Path, note: Note) -> None:
         self.hospital, self.outbox = hospital, outbox
-        self.worklist = Cache(folder / "worklist.json")
-        self._clock: Clock = RealClock()
+        self.worklist = Cache(folder / _WORKLIST)
         self._note = note
-        self.courier = Courier(outbox, hospital, _routes(hospital, outbox), self._clock, note)
+        self.courier = Courier(outbox, hospital, _routes(hospital, outbox), RealClock(), note)
         self._stop = threading.Event()
         self._refresh = threading.Event()
 
@@ -65,18 +105,14 @@ class Liaison:
             if listener is not None:
                 listener.stop()
 
-    def refresh_worklist(self) -> Answer:
-        """Ask the RIS now, in the caller's thread, and keep the answer. Raises `NetworkError`."""
-        from station.dicom.worklist import query
+    def refresh_worklist(self) -> None:
+        """Ask the RIS at once; the answer comes to the cache."""
+        self._refresh.set()
 
-        answer = query(self.hospital, self._clock.wall())
-        self.worklist.write(answer)
-        return answer
-
-    def settle(self, exam_uid: str, seconds: float) -> dict[str, int]:
-        """Wait until nothing of the exam is on its way, at most so long; its jobs counted by state."""
-        until = self._clock.now() + seconds
-        while self._clock.now() < until:
+    def settle(self, exam_uid: str | None, seconds: float) -> dict[str, int]:
+        """Wait until nothing of the exam, or of any, is on its way, at most so long; jobs by state."""
+        until = monotonic() + seconds
+        while monotonic() < until:
             jobs = self.outbox.jobs(exam_uid)
             if all(job.state in {State.COMMITTED, State.PARKED} for job in jobs):
                 break
@@ -88,9 +124,11 @@ class Liaison:
         every_s = self.hospital.worklist.refresh_s if self.hospital.worklist else 0
         while not self._stop.is_set():
             try:
-                self.refresh_worklist()
+                refreshed(self.hospital, self.worklist)
             except NetworkError as error:
                 self._note(Happened("unreachable", "worklist", message=error.message, remedy=error.remedy))
+            except Exception as error:  # noqa: BLE001  a thread's top: an old list is better than none
+                self._note(Happened("failed", "worklist", message=repr(error), alarm=True))
             self._refresh.wait(every_s)
             self._refresh.clear()
 
@@ -121,7 +159,7 @@ def _message(hospital: Hospital, outbox: Outbox, job: Job) -> None:
     endpoint = told.results if job.kind is Kind.RESULTS else told.charges
     if endpoint is None:
         raise NetworkError(f"the hospital file has no receiver for {job.kind}", "add it; the message waits")
-    text = outbox.path(job).read_text(encoding="utf-8")
+    text = outbox.path(job).read_bytes().decode()  # read as text, its carriage returns would be lost
     mllp.send(endpoint, text, hospital.tls, hospital.timeouts)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -69,6 +70,7 @@ class WrongOrder(ValueError):  # noqa: N818  reads as the message it is
 
 
 _ANSWER = TypeAdapter(Answer)
+_ROW = TypeAdapter(Row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +202,29 @@ def reconciled(item: WorklistItem, order: WorklistItem) -> WorklistItem:
         return order
     own = item.study_instance_uid
     return replace(order, study_instance_uid=own, requested_study_uid=order.study_instance_uid)
+
+
+# --- showing -----------------------------------------------------------------------------------------
+
+
+def containing(rows: Sequence[Row], wanted: str) -> tuple[Row, ...]:
+    """Rows with this text in their name, IDs, accession number or procedure, in any case."""
+    text = wanted.strip().casefold()
+    fields = ("patient_name", "patient_id", "accession_number", "step_id", "procedure")
+    return tuple(row for row in rows if any(text in getattr(row, name).casefold() for name in fields))
+
+
+def rows_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as JSON types."""
+    return [_ROW.dump_python(row, mode="json") for row in rows]
+
+
+def rows_text(rows: Sequence[Row]) -> str:
+    """A line for each row, and why it cannot be used."""
+    lines: list[str] = []
+    for row in rows:
+        at = f"{row.scheduled_at:%H:%M}" if row.scheduled_at else "  ?  "
+        side = row.item.side.word if row.item else "NOT USABLE"
+        lines.append(f"{at}  {row.accession_number:<16}  {side:<10}  {row.patient_name}  {row.patient_id}")
+        lines += [f"       {one.message} → {one.remedy}" for one in row.problems]
+    return "\n".join(lines)

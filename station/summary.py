@@ -213,6 +213,9 @@ def as_text(report: Mapping[str, Any]) -> str:
     told = [reason for reason in report["reasons"] if reason["id"] != "porosity-not-measured"]  # above
     lines += [f"  {reason['id']}: {reason['message']} → {reason['remedy']}" for reason in told]
     lines += [f"  {path}" for path in report["objects"]]
+    if "outbox" in report:
+        counts = ", ".join(f"{count} {state}" for state, count in report["outbox"].items() if count)
+        lines.append(f"  delivery: {counts or 'nothing to deliver'}")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from station.billing import RULE, Basis, Charge, Facts, code_for, proof_json, proof_text
@@ -67,6 +67,7 @@ def test_0750t_needs_every_condition_and_0749t_is_only_for_images_that_existed(
 
 
 @pytest.mark.hazard("false-billing")
+@settings(deadline=None)
 @given(facts)
 def test_what_nobody_released_is_never_due(found):
     charge = code_for(replace(found, release=None), CODES)
@@ -82,6 +83,7 @@ def test_a_release_without_a_name_is_none(nobody):
 
 
 @pytest.mark.hazard("false-billing")
+@settings(deadline=None)
 @given(facts)
 def test_a_condition_that_changes_to_unmet_never_makes_a_charge_of_none(found):
     before = code_for(found, CODES)
@@ -92,6 +94,7 @@ def test_a_condition_that_changes_to_unmet_never_makes_a_charge_of_none(found):
         assert before.due or not after.due
 
 
+@settings(deadline=None)
 @given(facts)
 def test_the_decision_names_exactly_the_conditions_that_were_not_met(found):
     charge = code_for(found, CODES)
@@ -124,6 +127,7 @@ def test_the_printed_proof_of_no_charge_shows_what_was_not_met():
     assert "Released: no" in text
 
 
+@settings(deadline=None)
 @given(facts)
 def test_the_proof_is_the_same_after_json(found):
     proof = proof_json(code_for(found, CODES), BASIS)

@@ -97,14 +97,14 @@ class Archive:
     def _store(self, event: Event) -> int:
         request: Any = event.request
         uid, sop_class = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
+        if self._ills.argument("cut-store") is not None:  # whatever was on its way never came whole
+            cut(event.assoc)
+            return _CANNOT_UNDERSTAND
         with self._lock:
             self._received[uid] += 1
         refusal = self._refusal(sop_class)
         if refusal:
             return refusal
-        if self._ills.argument("cut-store") is not None:
-            cut(event.assoc)
-            return _CANNOT_UNDERSTAND
         if self._ills.argument("abort-store") is not None:
             event.assoc.abort()
             return _CANNOT_UNDERSTAND

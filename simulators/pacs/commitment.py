@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import P_DATA_TF
@@ -25,7 +25,7 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from simulators.pacs.archive import Archive, Stations
 from simulators.pacs.ills import Ills
-from simulators.pacs.serving import Server
+from simulators.pacs.serving import Entity, Server
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
 WELL_KNOWN = "1.2.840.10008.1.20.1.1"
@@ -167,7 +167,7 @@ class Commitment:
         address = self._stations.get(notice.station)
         if address is None:
             return ""
-        entity = AE(ae_title=self.ae_title)
+        entity = Entity(ae_title=self.ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = _ANSWER_S
         entity.add_requested_context(PUSH_MODEL)
         role = SCP_SCU_RoleSelectionNegotiation()

@@ -79,6 +79,7 @@ class Worklist:
         self._seed = seed
         self._ills = ills
         self._today = today
+        self._made: tuple[Any, tuple[Dataset, ...]] = (None, ())  # making thousands of rows takes seconds
 
     def study_uid(self, order: Order) -> str:
         """Same seed, same order, same UID."""
@@ -87,11 +88,20 @@ class Worklist:
 
     def find(self, query: Dataset, ae_title: str) -> Iterator[Dataset]:
         """The rows that match, each with what was asked for."""
-        begins = datetime.combine(self._today or date.today(), _FIRST_AT)  # noqa: DTZ011  local, as DICOM's
-        for number, order in enumerate(self.orders):
-            row = self._row(order, begins + number * _EVERY, ae_title)
+        day = self._today or date.today()  # noqa: DTZ011  local, as DICOM's
+        orders = self.orders
+        for order, row in zip(orders, self._rows(orders, day, ae_title), strict=True):
             if matches(query, row):
                 yield self._spoilt(answer(query, row), order)
+
+    def _rows(self, orders: tuple[Order, ...], day: date, ae_title: str) -> tuple[Dataset, ...]:
+        """Those of last time, unless something has changed."""
+        key = (orders, day, ae_title, tuple(self._ills.now().items()))
+        if self._made[0] != key:
+            begins = datetime.combine(day, _FIRST_AT)
+            rows = (self._row(order, begins + n * _EVERY, ae_title) for n, order in enumerate(orders))
+            self._made = (key, tuple(rows))
+        return self._made[1]
 
     def _row(self, order: Order, at: datetime, ae_title: str) -> Dataset:
         row = Dataset()
@@ -181,7 +191,7 @@ def matches(query: Dataset, row: Dataset) -> bool:
 def _match(element: DataElement, row: Dataset) -> bool:
     if element.VR == "SQ":
         wanted = element.value[0] if element.value else Dataset()
-        return len(wanted) == 0 or any(
+        return _universal(wanted) or any(
             matches(wanted, item) for item in row.get(element.tag, _NOTHING).value or ()
         )
     asked = [str(value) for value in _values(element)]
@@ -189,6 +199,16 @@ def _match(element: DataElement, row: Dataset) -> bool:
         return True
     found = [str(value) for value in _values(row[element.tag])] if element.tag in row else []
     return any(_equal(element.VR, one, value) for one in asked for value in found)
+
+
+def _universal(keys: Dataset) -> bool:
+    """Whether nothing is asked but to be told the values: that matches a row without the sequence too."""
+    return all(
+        all(_universal(item) for item in key.value or ())
+        if key.VR == "SQ"
+        else not any(map(str, _values(key)))
+        for key in keys
+    )
 
 
 _NOTHING = DataElement(0x00080000, "UL", None)

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, evt
+from pynetdicom import _config as library  # its public switches live there
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import (
+    AddressInformation,
+    AssociationSocket,
+    RequestHandler,
+    ThreadedAssociationServer,
+)
 
 from simulators.pacs.ills import Ills
 from station.devices import BadSettings
@@ -24,8 +30,45 @@ HOST = "127.0.0.1"
 _HANDSHAKE_S = 5.0
 _END_WITHIN_S = 5.0
 _POLL_S = 0.02
-_MAX_PDU = 262144
+_MAX_PDU = 65536
+library.LOG_RESPONSE_IDENTIFIERS = False  # printing a row takes longer than sending it
+library.LOG_REQUEST_IDENTIFIERS = False
+
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+class _Line(AssociationSocket):
+    """Closed in any case; the library leaves it open when the peer was faster."""
+
+    def _shutdown_socket(self) -> None:
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
+
+
+class Entity(AE):
+    """An application entity whose connections are closed in any case."""
+
+    def _create_socket(
+        self,
+        assoc: Association,
+        address: AddressInformation,
+        tls_args: tuple[ssl.SSLContext, str] | None,
+    ) -> AssociationSocket:
+        line = _Line(assoc, address=address)
+        line.tls_args = tls_args
+        return line
+
+
+class _Caller(RequestHandler):
+    """Somebody who has connected."""
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        made: Any = association.dul.socket
+        made.__class__ = _Line  # a second one would announce the connection twice
+        return association
 
 
 class _Listener(ThreadedAssociationServer):
@@ -86,7 +129,7 @@ class Server:
 
     def open(self, port: int) -> None:
         """Listen; on any port that is free if 0, and later on the same again. Raises `BadSettings`."""
-        entity = AE(ae_title=self.ae_title)
+        entity = Entity(ae_title=self.ae_title)
         entity.require_called_aet = True
         entity.maximum_pdu_size = _MAX_PDU
         entity.maximum_associations = 100
@@ -97,6 +140,7 @@ class Server:
                 ssl_context=self._tls,
                 evt_handlers=self._handlers,
                 server_class=_Listener,
+                request_handler=_Caller,
             )
         except OSError as error:
             raise BadSettings(

@@ -18,7 +18,7 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from station.dicom.lint_document import DOCUMENTS
 from station.dicom.lint_image import IMAGE
@@ -32,9 +32,9 @@ from station.result import Reason
 _REMEDY = "do not send; correct the exam or report the fault"
 _OTHER_ORDER = (("113037", "DCM"), ("113038", "DCM"))  # notes that are filed under an order that was wrong
 _UNREADABLE = (  # what pydicom raises for damaged files, also late, when a value is first looked at
-    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError),
-    *(OverflowError, RecursionError, EOFError, MemoryError, AssertionError, struct.error, zlib.error),
-    InvalidDicomError,
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError),
+    *(RecursionError, EOFError, MemoryError, AssertionError, struct.error, zlib.error),
+    *(InvalidDicomError, BytesLengthException),
 )
 
 
@@ -83,6 +83,8 @@ def _files(study: Sequence[Seen], now: datetime | None) -> list[tuple[Seen, Reas
     try:
         return [(seen, Reason(f"dicom-{name}", what, _REMEDY)) for seen, name, what in _all(study, None, now)]
     except _UNREADABLE as error:
+        if len(study) > 1:  # which of them it is
+            return [finding for seen in study for finding in _files([seen], now)]
         message = f"the values cannot be compared ({type(error).__name__}: {error})"
         damaged = Reason("dicom-damaged", message, "check the file with dciodvfy, then write it anew")
         return [(seen, damaged) for seen in study]

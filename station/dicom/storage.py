@@ -42,7 +42,7 @@ _PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
 _STORED = {0x0000, 0x0111, 0xB000, 0xB006, 0xB007}
 _FOR_GOOD = {0x0117, 0x0122, 0x0211, 0x0212}  # and A9xx, Cxxx
 _POLL_S = 0.01
-_HANDSHAKE_S = 5.0  # for a caller's TLS handshake, in which nobody else is answered
+_REQUEST_S = 5.0  # until a caller's association request; the library cannot end its wait before
 _REQUEST_STORAGE_COMMITMENT = 1  # action type, PS3.4 table J.3.2.1.1-1
 _UNKNOWN_TRANSACTION = 0x0115  # invalid argument value
 _UNREADABLE = 0x0110  # processing failure
@@ -265,13 +265,15 @@ class Listener:
             raise Unreachable("the hospital file gives no port to listen at", "give it one: port: 11112")
         entity = self._entity()
         secured = any(not archive.plain for archive in hospital.archives.values())
-        context = server_context(hospital.tls) if hospital.tls is not None and secured else None
+        context = None
+        if hospital.tls is not None and secured:
+            context = _Handshake(server_context(hospital.tls), hospital.timeouts.answer_s)
         try:
             with self._lock:
                 self._server = entity.start_server(
                     (hospital.bind, hospital.port),
                     block=False,
-                    ssl_context=None if context is None else cast("ssl.SSLContext", _Handshake(context)),
+                    ssl_context=cast("ssl.SSLContext | None", context),
                     evt_handlers=self._handlers,
                 )
         except OSError as error:
@@ -287,7 +289,7 @@ class Listener:
             server.shutdown()
             for association in server.active_associations:
                 association.abort()
-                association.join()
+                association.join(_REQUEST_S + 1)
 
     def __enter__(self) -> Self:
         self.start()
@@ -301,8 +303,8 @@ class Listener:
     def _entity(self) -> AE:
         timeouts = self._hospital.timeouts
         entity = AE(ae_title=self._hospital.ae_title)
-        entity.acse_timeout = entity.dimse_timeout = timeouts.answer_s
-        entity.network_timeout = timeouts.network_s
+        entity.acse_timeout = min(_REQUEST_S, timeouts.answer_s)
+        entity.dimse_timeout, entity.network_timeout = timeouts.answer_s, timeouts.network_s
         entity.add_supported_context(_VERIFICATION)
         # the archive calls and still has the provider's role
         entity.add_supported_context(_PUSH, scu_role=True, scp_role=True)
@@ -312,17 +314,16 @@ class Listener:
 
 
 class _Handshake:
-    """Stands for an SSL context where the server wraps callers: a silent caller is sent away."""
+    """Stands for an SSL context where the server wraps callers, which it does before it serves the next.
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    So the handshake waits for the caller's first bytes and happens in the caller's own thread: one who says
+    nothing holds up nobody, and is sent away when the association request does not come in time.
+    """
+
+    def __init__(self, context: ssl.SSLContext, timeout_s: float) -> None:
         self._context = context
+        self._timeout_s = timeout_s
 
     def wrap_socket(self, sock: Any, *, server_side: bool) -> ssl.SSLSocket:
-        try:
-            sock.settimeout(_HANDSHAKE_S)
-            wrapped = self._context.wrap_socket(sock, server_side=server_side)
-            wrapped.settimeout(None)
-        except OSError:
-            sock.close()
-            raise
-        return wrapped
+        sock.settimeout(self._timeout_s)
+        return self._context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)

@@ -30,6 +30,7 @@ from station.orders import (
 )
 
 __all__ = [
+    "WORKLIST",
     "Answer",
     "Cache",
     "Row",
@@ -42,7 +43,7 @@ __all__ = [
     "select",
 ]
 
-_FIND = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
+WORKLIST = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
 _MAX_ROWS = 20_000  # a RIS that gives more does not look at the keys
 _ORDER = (
     "SpecificCharacterSet",
@@ -86,8 +87,8 @@ def query(hospital: Hospital, clock_now: datetime) -> Answer:
     if worklist is None:
         raise ValueError(f"{hospital.name} has no worklist; add it to the hospital file, or type the order")
     began = time.monotonic()
-    with associated(hospital, worklist, [_FIND]) as association:
-        matches = found(association, worklist, keys(worklist, clock_now.date()), _FIND)
+    with associated(hospital, worklist, [WORKLIST]) as association:
+        matches = found(association, worklist, keys(worklist, clock_now.date()), WORKLIST)
         rows = sorted(_rows(matches, worklist, clock_now), key=_by_time)
     return Answer(tuple(rows), clock_now, time.monotonic() - began)
 

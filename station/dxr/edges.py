@@ -38,6 +38,7 @@ ALONG_STEP_PX = 3.0
 _ROWS_AVERAGED = 3  # of one pixel each: a step along
 GRADIENT_SIGMA_PX = 1.0  # derivative of Gaussian across; part of the known blur
 OUTER_AVERAGE_PX = 4.0  # sigma of averaging along the bone
+_AVERAGE_REACH_PX = 4 * OUTER_AVERAGE_PX + 2 * ALONG_STEP_PX  # where that average ends, and a step
 INNER_AVERAGE_PX = 8.0  # endosteal contrast is lower, and trabeculae cross it
 _SHAFT = (0.05, 0.95)  # of the axis: beyond lie joints
 _EXTENT_REACH_PX = 25.0  # how far an edge's slope is followed to either side
@@ -52,7 +53,9 @@ _COARSE_OUTER = 0.08
 _COARSE_INNER = 0.04
 _ALIGN_REACH = 0.75  # of the expected width
 _ALIGN_LOSS = 0.5
-_ALIGN_FRACTIONS = np.linspace(0.3, 0.75, 19)
+_ALIGN_PART = (0.3, 0.75)  # of the axis
+_ALIGN_FRACTIONS = np.linspace(*_ALIGN_PART, 19)[:, None]
+_ALIGN_WIDTHS = 2.4  # half width of the strip, in expected widths: beyond reach and half of the widest, 1.6
 _WIDTHS = np.linspace(0.55, 1.7, 24)  # of the expected width, tried while aligning
 _OUTER_BAND = (0.65, 1.4)  # of the half width: inside a neighbour's canal at mid shaft
 _FLARE = 0.9  # the band's outer limit opens by that much from mid shaft to either end
@@ -139,7 +142,7 @@ def find_axis(frame: Frame, base_px: Floats, head_px: Floats, expected_width_px:
     expected_width_px : float
         Outer width to be expected, within a factor of 1.7.
     """
-    strip = _strip(frame, base_px, head_px, 2.4 * expected_width_px)
+    strip = _strip(frame, base_px, head_px, _ALIGN_WIDTHS * expected_width_px, within=_ALIGN_PART)
     shift, width = _align(strip, expected_width_px)
     base, head = strip.to_frame_px([0.0, strip.length_px], shift)
     strip = _strip(frame, base, head, _STRIP_WIDTHS * width)
@@ -160,25 +163,34 @@ def find_walls(frame: Frame, axis: Axis) -> Walls:
 
 
 def _strip(
-    frame: Frame, base_px: Floats, head_px: Floats, half_width_px: float, part: tuple[float, float] = _SHAFT
+    frame: Frame,
+    base_px: Floats,
+    head_px: Floats,
+    half_width_px: float,
+    part: tuple[float, float] = _SHAFT,
+    within: tuple[float, float] = (-np.inf, np.inf),
 ) -> Strip:
+    """Of the rows of a part those within another, and as far as averages along the bone reach."""
     length = float(np.hypot(*(head_px - base_px)))
     along = (head_px - base_px) / length
     across = np.array([-along[1], along[0]])
     s = np.arange(part[0] * length, part[1] * length, ALONG_STEP_PX)
+    s = s[(s > within[0] * length - _AVERAGE_REACH_PX) & (s < within[1] * length + _AVERAGE_REACH_PX)]
     # every pixel counts: rows are sampled one pixel apart and averaged, in frame units
     fine = s[0] + np.arange(_ROWS_AVERAGED * len(s)) - (_ROWS_AVERAGED - 1) / 2
     count = int(half_width_px / ACROSS_STEP_PX)
     x = ACROSS_STEP_PX * np.arange(-count, count + 1)
     middle = base_px + fine[:, None] * along
-    where = [(middle[:, i, None] + x * across[i]).astype(np.float32) for i in (0, 1)]
+    rows, columns = where = np.empty((2, len(fine), len(x)), np.float32)
+    for i in (0, 1):
+        np.add(middle[:, i, None], x * across[i], out=where[i], casting="same_kind")
     corners = np.array([axis[[0, 0, -1, -1], [0, -1, 0, -1]] for axis in where])
     low = np.floor(corners.min(axis=1)).astype(int) - 3
     high = np.ceil(corners.max(axis=1)).astype(int) + 4
     low, high = np.clip(low, 0, np.array(frame.shape) - 1), np.clip(high, 1, frame.shape)
     crop = frame.pixels[low[0] : max(high[0], low[0] + 1), low[1] : max(high[1], low[1] + 1)]
-    rows, columns = (axis - np.float32(start) for axis, start in zip(where, low, strict=True))
-    source = crop.astype(np.float32)
+    where -= low.astype(np.float32)[:, None, None]
+    source = crop.astype(np.float32, copy=False)
     sampled = cv2.remap(source, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     thirds = [np.asarray(sampled[i::_ROWS_AVERAGED], np.float32) for i in range(_ROWS_AVERAGED)]
     raw = sum(thirds[1:], thirds[0]) / np.float32(_ROWS_AVERAGED)
@@ -218,27 +230,26 @@ def _gradient(strip: Strip, average_px: float, sigma_px: float) -> Image:
 def _align(strip: Strip, expected_width_px: float) -> tuple[Floats, float]:
     """Sideways shifts of base and head, and the width, that put a straight pair of edges on the shaft."""
     # a coarse slope: a neighbour's thin wall, bright on both sides, must not look like the far edge
-    gradient = _gradient(strip, OUTER_AVERAGE_PX, _COARSE_ALIGN * expected_width_px)
     rows = (_ALIGN_FRACTIONS * strip.length_px - strip.start_px) / ALONG_STEP_PX
-    sampled = gradient[np.rint(rows).astype(int)]
-    sampled = sampled / (np.sqrt((sampled * sampled).mean(axis=1, keepdims=True)) + 1e-9)
+    gradient = _gradient(strip, OUTER_AVERAGE_PX, _COARSE_ALIGN * expected_width_px)
+    slopes = gradient[np.rint(rows[:, 0]).astype(int)]
+    slopes /= np.sqrt((slopes * slopes).mean(axis=1, keepdims=True)) + 1e-9
     reach = _ALIGN_REACH * expected_width_px
     shifts = np.linspace(-reach, reach, 25)
-    shift = np.stack(np.meshgrid(shifts, shifts, indexing="ij"), -1).reshape(-1, 2)
-    centre = shift[:, :1] + (shift[:, 1:] - shift[:, :1]) * _ALIGN_FRACTIONS
-    middle = (sampled.shape[1] - 1) / 2
+    base, head = (shift.ravel() for shift in np.meshgrid(shifts, shifts, indexing="ij"))
+    # places of the axis in the flattened slopes, (fractions, shifts); either edge half a width beside it
+    middle = (base + (head - base) * _ALIGN_FRACTIONS) / ACROSS_STEP_PX + (slopes.shape[1] - 1) / 2
+    first = slopes.shape[1] * np.arange(len(slopes))[:, None]
     best, answer = (np.zeros(2), expected_width_px), -np.inf
-    profile = np.arange(len(_ALIGN_FRACTIONS))
-    loss = _ALIGN_LOSS * (shift**2).sum(axis=1) / expected_width_px**2
+    loss = _ALIGN_LOSS * (base**2 + head**2) / expected_width_px**2
     for width in _WIDTHS * expected_width_px:
-        sides = [
-            np.rint(middle + (centre + side * width / 2) / ACROSS_STEP_PX).astype(int) for side in (-1, 1)
-        ]
-        left, right = (np.clip(side, 0, sampled.shape[1] - 1) for side in sides)
-        score = (sampled[profile, left] - sampled[profile, right]).mean(axis=1) - loss
-        if score.max() > answer:
-            answer = float(score.max())
-            best = (shift[int(score.argmax())], float(width))
+        half = width / 2 / ACROSS_STEP_PX
+        left, right = (np.rint(middle + side).astype(np.intp) + first for side in (-half, half))
+        score = (slopes.take(left) - slopes.take(right)).mean(axis=0) - loss
+        at = int(score.argmax())
+        if score[at] > answer:
+            answer = float(score[at])
+            best = (np.array([base[at], head[at]]), float(width))
     return best
 
 

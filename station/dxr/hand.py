@@ -30,6 +30,7 @@ from station.result import Reason
 
 Mask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]  # (n, 2) row, column
+Box = tuple[slice, slice]  # rows, columns
 
 # Proportions in palm radii R, derived from hand outlines of children and adults.
 _OPENING = 0.40  # half width of the widest thumb < this < half width of two fingers and of a forearm
@@ -84,11 +85,12 @@ def find_hand(mask: Mask) -> Hand | Reason:
     largest = _largest_object(mask)
     if isinstance(largest, Reason):
         return largest
-    solid, depth = _solid(largest)
+    box = _box(largest)
+    solid, depth = _solid(largest, box)
     outline = _outline(solid)
     candidates: list[tuple[Points, float, list[Finger]]] = []
     for centre, r in _palm_candidates(depth):
-        candidates.append((centre, r, _loose_fingers(solid, depth, centre, r)))
+        candidates.append((centre, r, _loose_fingers(solid, depth, box, (centre, r))))
         if len(candidates[-1][2]) >= 5:
             break  # the deepest come first
     palm, radius, fingers = max(candidates, key=lambda candidate: (min(len(candidate[2]), 5), candidate[1]))
@@ -125,8 +127,8 @@ def _wrong_count(fingers: int) -> Reason:
 
 
 def _largest_object(mask: Mask) -> Mask | Reason:
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    areas = stats[1:, cv2.CC_STAT_AREA]
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    areas = np.bincount(labels.ravel(), minlength=count)[1:]
     if count < 2 or areas.max() < _MIN_AREA_FRACTION * mask.size:
         return Reason("no-hand", "no hand is in view", "Place the hand on the panel, palm down.")
     order = np.argsort(areas)[::-1]
@@ -141,14 +143,31 @@ def _largest_object(mask: Mask) -> Mask | Reason:
     return labels == order[0] + 1
 
 
-def _solid(mask: Mask) -> tuple[Mask, npt.NDArray[np.float32]]:
+def _objects(image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.intp]]:
+    """(row, column) of the pixels of each connected object."""
+    _, labels = cv2.connectedComponents(image, connectivity=4)
+    owner = labels[image > 0]
+    by_owner = np.argwhere(image)[np.argsort(owner, kind="stable")]
+    return np.split(by_owner, np.cumsum(np.bincount(owner)[1:-1]))
+
+
+def _box(mask: Mask) -> Box:
+    """The part of the image that holds the object, and a pixel around it: what need be looked at."""
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return slice(max(top - 1, 0), top + height + 1), slice(max(left - 1, 0), left + width + 1)
+
+
+def _solid(mask: Mask, box: Box) -> tuple[Mask, npt.NDArray[np.float32]]:
     """The mask without holes, and the distance of its pixels from the outside (image border included)."""
     filled = np.zeros(mask.shape, np.uint8)
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)
-    padded = cv2.copyMakeBorder(filled, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    return filled.astype(bool), np.asarray(depth, np.float32)
+    depth = np.zeros(mask.shape, np.float32)
+    inside = np.zeros(mask[box].shape, np.uint8)
+    contours, _ = cv2.findContours(mask[box].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(inside, contours, -1, 1, cv2.FILLED)
+    padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    filled[box] = inside
+    depth[box] = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    return filled.astype(bool), depth
 
 
 def _palm_candidates(depth: npt.NDArray[np.float32]) -> Iterator[tuple[Points, float]]:
@@ -164,21 +183,21 @@ def _palm_candidates(depth: npt.NDArray[np.float32]) -> Iterator[tuple[Points, f
         cv2.circle(left, (int(column), int(row)), int(1.2 * radius), 0.0, cv2.FILLED)
 
 
-def _loose_fingers(solid: Mask, depth: npt.NDArray[np.float32], palm: Points, radius: float) -> list[Finger]:
-    """Long thin parts that an opening removes and that start near the palm."""
-    core = (depth < _OPENING * radius).astype(np.uint8)
+def _loose_fingers(
+    solid: Mask, depth: npt.NDArray[np.float32], box: Box, circle: tuple[Points, float]
+) -> list[Finger]:
+    """Long thin parts that an opening removes and that start near the palm, a circle."""
+    palm, radius = circle
+    core = (depth[box] < _OPENING * radius).astype(np.uint8)
     body = cv2.distanceTransform(core, cv2.DIST_L2, 5) <= _OPENING * radius
-    loose = (solid & ~body).astype(np.uint8)
+    loose = (solid[box] & ~body).astype(np.uint8)
     near_body = cv2.dilate(body.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(loose, connectivity=4)
+    corner = np.array([side.start for side in box])
     fingers: list[Finger] = []
-    for label in range(1, count):
-        column, row, width, height, area = stats[label]
-        if area < 0.1 * radius * radius:
+    for places in _objects(loose):
+        if len(places) < 0.1 * radius * radius:
             continue
-        box = labels[row : row + height, column : column + width]
-        places = np.argwhere(box == label) + np.array([row, column])
-        points = places.astype(np.float64)
+        points = (places + corner).astype(np.float64)
         at_body = near_body[places[:, 0], places[:, 1]]
         if not at_body.any():
             continue

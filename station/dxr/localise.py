@@ -18,6 +18,7 @@ Known failures
 
 from collections import Counter
 from dataclasses import dataclass
+from math import isfinite
 
 import cv2
 import numpy as np
@@ -99,10 +100,10 @@ def _strange_pixels(frame: Frame) -> Reason | None:
     if pixels.dtype.kind not in "uif":
         message = f"pixels of type {pixels.dtype} are no grey values"
         return Reason("pixels-unusable", message, "Give integer or floating point grey values.")
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+    largest = max(abs(float(pixels.min())), abs(float(pixels.max())))
+    if not isfinite(largest):  # both ends are no number as soon as one pixel is none
         message = "the image holds values that are no finite numbers"
         return Reason("pixels-unusable", message, "Export the image again, or correct its defects first.")
-    largest = max(abs(float(pixels.min())), abs(float(pixels.max())))
     if largest > _MAX_VALUE:
         message = f"a pixel has the value {largest:.3g}"
         remedy = "Export the image again in its stored values."
@@ -132,8 +133,8 @@ def _without_film_border(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     cleared = mask.copy()
     for turns in range(4):
         view = np.rot90(cleared, turns)
-        covered = view[: max(int(_BORDER_DEPTH * len(view)), 1)].mean(axis=1)
-        if covered[0] > _BORDER_COVERED:
+        if view[0].mean() > _BORDER_COVERED:
+            covered = view[: max(int(_BORDER_DEPTH * len(view)), 1)].mean(axis=1)
             thin = covered < _BORDER_FADED
             view[: int(thin.argmax()) + 1 if thin.any() else len(covered)] = False
     return cleared

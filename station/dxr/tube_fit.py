@@ -23,6 +23,7 @@ Known failures
 """
 
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -40,11 +41,9 @@ _FOLLOWS = (1.0, 0.7, 0.7, 0.7)
 _TISSUE_BEND = 0.5  # spread of the quadratic part of tissue across, attenuation per bone width squared
 _BLUR_SPREAD = 0.5  # of the expected blur
 _UNEVEN_SPREAD = 0.06  # difference of both walls, of the width: a ratio of 1.3 (derived)
-_GRADIENT_EXCESS, _WALL_SPREAD = (
-    0.012,
-    0.02,
-)  # of the width: how much thicker steepest gradients read a wall of a
-# real shaft, and how far that varies (derived from carved real surfaces); weak beside a clear profile
+# Of the width: how much thicker steepest gradients read a wall of a real shaft, and how far that varies
+# (derived from carved real surfaces); weak beside a clear profile
+_GRADIENT_EXCESS, _WALL_SPREAD = 0.012, 0.02
 _FAR = 3.0  # in spreads
 _LEAST_BLUR_PX = 0.3
 _MODEL_ERROR = 0.02  # of the profile's range: what a smooth outline cannot follow (derived)
@@ -57,15 +56,15 @@ _SCAN = np.linspace(0.06, 0.46, 17)  # walls tried, of the width
 _SCANS = 3
 _STEP_PX = 1e-3  # of numerical derivatives
 _LONGEST_STEP_PX = 3.0
+_LEAST_EXPONENT = -700.0  # e to it is the least normal float64, nearly
 _ROUNDS = 15
 _SETTLED_PX = 3e-3
 _LEAST_DAMPING, _MOST_DAMPING = 1e-4, 1e6
 _LEAST_ROWS = 16
 _LEAST_SAMPLES = 30  # across: 17 are spent on parameters (own choice)
 _BLUR_REACH, _FINE_PX = 4.0, 0.2  # in sigma; of the grid on which the fitted tube is blurred
-_HARDENING = (
-    0.18  # loss of attenuation over its square; 0.13-0.23 at 42-60 kV behind 15-30 mm (derived: spectra)
-)
+# Loss of attenuation over its square; 0.13-0.23 at 42-60 kV behind 15-30 mm (derived: spectra)
+_HARDENING = 0.18
 _PASSES = 2  # of taking out what is not linear
 _LINEAR = 12  # parameters solved for, of the degrees of freedom
 _RIVAL_APART = 0.03  # of the width: walls nearer to each other are the same
@@ -167,16 +166,12 @@ def _aligned(walls: Walls, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats,
 
 def _trend(along: Floats, edge: Floats) -> Floats:
     """The edge smoothed; rows where its path left the bone for a while do not bend it."""
-    smooth = _polynomial(along, along, edge)
-    for _ in range(_TREND_ROUNDS):
+    near, smooth = np.ones(len(edge), np.bool_), edge
+    for _ in range(_TREND_ROUNDS + 1):
+        smooth = np.asarray(np.polyval(np.polyfit(along[near], edge[near], _TREND_DEGREE), along), np.float64)
         away = np.abs(edge - smooth)
         near = away <= max(_TREND_OUTLIER * float(np.median(away)), _TREND_LEAST_PX)
-        smooth = _polynomial(along, along[near], edge[near])
     return smooth
-
-
-def _polynomial(at: Floats, along: Floats, edge: Floats) -> Floats:
-    return np.asarray(np.polyval(np.polyfit(along, edge, _TREND_DEGREE), at), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,31 +235,37 @@ class _Model:
     def at(self, place: Floats, near: _State | None = None) -> _State:
         """Solve for the linear part; chords of surfaces that lie as in `near` are taken from there."""
         sigma = place[4]
-        if near is not None and (place == near.place)[[0, 3, 4]].all():
+        if near is not None and all(place[i] == near.place[i] for i in (0, 3, 4)):
             outer = near.outer
         else:
             outer = self._chords(place[0], place[3], sigma, self.outer)
-        if near is not None and (place == near.place)[[1, 2, 4]].all():
+        if near is not None and all(place[i] == near.place[i] for i in (1, 2, 4)):
             inner = near.inner
         else:
             inner = self._chords(place[1], place[2], sigma, self.inner)
-        columns = np.hstack([outer, -inner, self.tissue])
-        system = np.vstack([columns / self.noise, self.priors])
-        target = np.concatenate([self.y / self.noise, np.zeros(len(self.priors))])
+        columns = np.concatenate((outer, -inner, self.tissue), axis=1)
+        system = np.concatenate((columns / self.noise, self.priors))
+        target = np.concatenate((self.y / self.noise, np.zeros(len(self.priors))))
         solution = np.linalg.solve(system.T @ system, system.T @ target)
-        blur = (sigma - self.blur_px) / (_BLUR_SPREAD * self.blur_px)
-        walls, width = np.array([place[1] - place[0], place[3] - place[2]]), place[3] - place[0]
-        uneven = (walls[0] - walls[1]) / (_UNEVEN_SPREAD * width)
-        away = (walls - self.walls_px) / (_WALL_SPREAD * width)
-        # a path of gradients that left its edge must not pull for ever
-        away /= np.sqrt(1 + (away / _FAR) ** 2)
-        residuals = np.concatenate([system @ solution - target, [blur, uneven], away])
+        residuals = np.concatenate((system @ solution - target, self._expected(place)))
         solution = np.asarray(solution, np.float64)
         return _State(place, residuals, columns @ solution, solution, outer, inner)
 
+    def _expected(self, place: Floats) -> list[float]:
+        """Residuals of what is expected of the blur and of both walls."""
+        left, canal_left, canal_right, right, sigma = place.tolist()
+        blur = (sigma - self.blur_px) / (_BLUR_SPREAD * self.blur_px)
+        walls, width = (canal_left - left, right - canal_right), right - left
+        uneven = (walls[0] - walls[1]) / (_UNEVEN_SPREAD * width)
+        away = [(w - e) / (_WALL_SPREAD * width) for w, e in zip(walls, self.walls_px, strict=True)]
+        # a path of gradients that left its edge must not pull for ever
+        return [blur, uneven, *(a / sqrt(1 + (a / _FAR) ** 2) for a in away)]
+
     def _chords(self, left: float, right: float, sigma: float, series: Floats) -> Floats:
-        off = (self.x[:, None] - (left + (right - left) * self.u)) / sigma
-        kernel = np.exp(-0.5 * off * off)
+        kernel = (self.x[:, None] - (left + (right - left) * self.u)) / sigma
+        kernel *= -0.5 * kernel
+        # what would underflow is zero beside the rest, and takes the processor four times as long
+        np.exp(np.maximum(kernel, _LEAST_EXPONENT, out=kernel), out=kernel)
         return (kernel @ series) * ((right - left) ** 2 / (sigma * np.sqrt(2 * np.pi)))
 
     def slopes(self, state: _State) -> Floats:

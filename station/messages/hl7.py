@@ -149,7 +149,7 @@ def _patient(study: Study) -> hl7.Segment:
     patient = study.exam.item.patient
     fields = {1: "1", 3: composite(patient.id), 5: patient_names(patient.name)}
     if patient.birth_date is not None:
-        fields[7] = f"{patient.birth_date:%Y%m%d}"
+        fields[7] = patient.birth_date.isoformat().replace("-", "")
     known = {Sex.FEMALE: "F", Sex.MALE: "M", Sex.OTHER: "O"}
     return segment("PID", fields | {8: known[patient.sex] if patient.sex else "U"})
 

@@ -61,8 +61,8 @@ def send(endpoint: Endpoint, message: str, tls: Tls | None, timeouts: Timeouts) 
     """
     wanted = control_id(message)
     content = message.encode()
-    if not wanted or _VT in content or _FS in content:
-        raise ValueError("a message needs a control ID and may not hold the frame bytes 0B and 1C")
+    if not wanted or any(byte in content for byte in (_VT, _FS, b"\n")):
+        raise ValueError("a message needs a control ID, and no line feed nor the frame bytes 0B and 1C")
     name = f"{endpoint.host}:{endpoint.port}"
     with _connected(endpoint, tls, timeouts.connect_s) as connection:
         try:

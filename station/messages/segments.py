@@ -26,7 +26,7 @@ import hl7
 
 _ESCAPED = {"|": "F", "^": "S", "&": "T", "~": "R", "\\": "E"}
 _SPECIAL = re.compile(r"\r\n|[|^&~\\\x00-\x1f\x7f]")
-_HEAD = re.compile(r"MSH([^\w\s])([^\w\s]{4})\1")
+_HEAD = re.compile(r"MSH([^\w\s])([^\w\s]{4})#?\1")  # v2.7 adds a truncation character
 _NM_CHARACTERS = 16  # HL7 v2.5.1 2A.47
 _PERSON_COMPONENTS = 5  # PS3.5 6.2.1
 _REPRESENTATIONS = "AIP"  # alphabetic, ideographic, phonetic: table 0465 in the order of DICOM's groups
@@ -73,9 +73,9 @@ def number(value: float) -> str:
     Raises
     ------
     ValueError
-        What is no number, or needs more than the 16 characters of NM.
+        What is no number, or needs more than the 16 characters of NM; never rounded to fit.
     """
-    if not isfinite(value):
+    if not isfinite(value) or abs(value) >= 10**_NM_CHARACTERS:
         raise ValueError(f"{value} is no number that a message can carry; withhold the quantity")
     rounded = round(Decimal(f"{value:.7g}"), 12)
     text = f"{rounded:f}".rstrip("0").rstrip(".") if rounded else "0"

@@ -317,7 +317,8 @@ class Courier:
 
     def _broken(self, name: str, line: _Line, what: str, error: NetworkError) -> None:
         if what not in line.pauses:
-            self._note(Happened("unreachable", name, message=error.message, remedy=error.remedy))
+            alarm = not error.again  # nothing will change by itself: certificates, unknown classes
+            self._note(Happened("unreachable", name, message=error.message, remedy=error.remedy, alarm=alarm))
         self._pause(line, what, self._jitter())
 
     def _reached(self, name: str, line: _Line, what: str) -> None:

@@ -9,7 +9,13 @@ from station.result import DxrResult, Reason, Refused
 
 # Until the bones are found, each gate is asked only when those before it passed
 _IN_TURN = {
-    "image usable": ("uncorrected-frame", "pixels-not-square", "pixel-too-large", "pixels-unusable", "no-contrast"),
+    "image usable": (
+        "uncorrected-frame",
+        "pixels-not-square",
+        "pixel-too-large",
+        "pixels-unusable",
+        "no-contrast",
+    ),
     "one open hand": ("no-hand", "two-hands", "not-a-hand", "no-open-hand"),
     "metacarpals found": ("metacarpals-not-found",),
     "metacarpals inside image and field": ("metacarpal-cut",),

@@ -13,6 +13,7 @@ the alphabetic one, which is told too.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from station.result import DxrResult
 Paper = Literal["a4", "us-letter"]
 
 TITLE = "DXR-BMD report"  # of the file too, where it is seen beside names of other patients
-_LEVELS = 4  # of how closely the page is set, wide first
+_LEVELS = 5  # of how closely the page is set, wide first
 _NO_ROOM = ("no room for the notes", "longer than one page")  # the template's own words
 _NAME_LEFT_OUT = "The name in its own characters is left out: no font of this machine has them all."
 _MARKED = f"Characters that no font of this machine has are marked {MARK}: read them in the order."
@@ -52,6 +53,7 @@ def render(sheet: Sheet, paper: Paper = "a4") -> bytes:
     glyphs = Glyphs(texts_in(words))
     drawn = {"picture": picture_of(sheet), "age": _age(sheet), "band": _band(sheet)}
     data = json.dumps(_shown(words, glyphs) | drawn)
+    made_at = sheet.study.made_at.astimezone(UTC).replace(microsecond=0)  # all that typst takes
     failure: typst.TypstError | None = None
     for level in range(_LEVELS):
         try:
@@ -62,7 +64,7 @@ def render(sheet: Sheet, paper: Paper = "a4") -> bytes:
                 ignore_system_fonts=True,
                 sys_inputs={"data": data, "paper": paper, "level": str(level)},
                 pdf_standards=list(STANDARDS),
-                timestamp=sheet.study.made_at.replace(microsecond=0),
+                timestamp=made_at,
             )
         except typst.TypstError as error:
             failure = error
@@ -75,7 +77,7 @@ def content(sheet: Sheet) -> dict[str, Any]:
     """Every word on the page, by its place."""
     study, result = sheet.study, sheet.study.result
     measured = isinstance(result, DxrResult)
-    final, banner = facts.status(sheet)
+    final, banner, under = facts.status(sheet)
     name, other = facts.name_groups(study.exam.item.patient)
     side, why = facts.hand(sheet)
     return {
@@ -84,6 +86,7 @@ def content(sheet: Sheet) -> dict[str, Any]:
         "station": study.equipment.station_name,
         "final": final,
         "status": banner,
+        "status_detail": under,
         "name": name or other or "Name unknown",
         "other_name": other if name else "",
         "patient": facts.patient_facts(sheet),
@@ -95,6 +98,7 @@ def content(sheet: Sheet) -> dict[str, Any]:
         "no_result": "" if measured else findings.no_result(result),
         "tiles": findings.tiles(sheet, result) if measured else [],
         "band_words": findings.band(result) if measured else "",
+        "band_alternative": findings.band_alternative(result) if measured else "",
         "band_caveat": findings.BAND_CAVEAT,
         "reasons": [] if measured else findings.reasons(result),
         "bones": findings.bones(result) if measured else None,
@@ -177,4 +181,6 @@ def _band(sheet: Sheet) -> dict[str, Any] | None:
         return None
     if result.t_score is None or result.bmd_g_cm2 is None:
         return None
-    return asdict(band_bar(result.t_score, result.bmd_g_cm2.u95 / sheet.reference.young_adult.sd, result.triage))
+    return asdict(
+        band_bar(result.t_score, result.bmd_g_cm2.u95 / sheet.reference.young_adult.sd, result.triage)
+    )

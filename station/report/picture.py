@@ -99,13 +99,12 @@ def _jpeg(picture: Picture, cut: Cut, height_px: int) -> bytes:
 
 
 def picture_words(sheet: Sheet) -> str:
+    """What the picture shows, for who cannot see it."""
     side = sheet.study.exam.item.side.word
     result = sheet.study.result
     drawn = {outline.kind for outline in sheet.outlines}
     if isinstance(result, DxrResult):
-        edges = f" with the measured edges of the {bone_words(result)} metacarpal"
+        edges = f" with the measured edges of the {bone_words(result)} metacarpals"
     else:
         edges = " with what the analysis saw of it" if drawn else ""
     return f"Radiograph of the {side} hand, posteroanterior{edges}."
-
-

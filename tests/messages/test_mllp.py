@@ -172,7 +172,15 @@ def test_a_receiver_that_does_not_read_is_given_up_within_the_limit(message):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "PID|1\r", MESSAGE.replace("WANTED", ""), MESSAGE + "\x1c", MESSAGE + "\x0b"]
+    "wrong",
+    [
+        "",
+        "PID|1\r",
+        MESSAGE.replace("WANTED", ""),
+        MESSAGE + "\x1c",
+        MESSAGE + "\x0b",
+        MESSAGE.replace("\r", "\n"),
+    ],
 )
 def test_what_is_no_message_is_refused_before_anybody_is_called(wrong):
     with pytest.raises(ValueError, match="message"):
@@ -219,6 +227,7 @@ noise = st.binary(max_size=60) | st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(noise, max_size=8), st.lists(st.integers(1, 400), max_size=8), st.booleans())
 def test_an_acknowledgement_is_found_among_any_noise_in_any_pieces(before, cuts, ended):
     content = b"".join(before) + (b"\x1c" if ended else b"") + acknowledgement(MESSAGE)
@@ -226,6 +235,7 @@ def test_an_acknowledgement_is_found_among_any_noise_in_any_pieces(before, cuts,
     assert outcome(pieces) is True
 
 
+@settings(deadline=None)
 @given(st.lists(noise, max_size=8))
 def test_noise_alone_is_never_a_delivery_and_never_a_crash(pieces):
     delivered = outcome(pieces)
@@ -235,7 +245,7 @@ def test_noise_alone_is_never_a_delivery_and_never_a_crash(pieces):
 lines = st.text(st.sampled_from("MSHAERVT|^~\\&\r\n AW|1é207"), max_size=40)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(lines, lines)
 def test_whatever_stands_in_an_answer_reading_it_never_crashes(head, tail):
     for text in (
