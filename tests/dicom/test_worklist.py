@@ -121,7 +121,7 @@ def test_a_ris_that_never_answers_is_given_up():
             pass
 
     with scripted(say_nothing) as port, pytest.raises(PeerSilent):
-        query(hospital(port), NOW)
+        query(hospital(port, answer_s=0.5), NOW)
 
 
 def test_five_thousand_rows_are_all_there(tmp_path):
