@@ -94,13 +94,13 @@ def opened(stack: ExitStack, room: str, hospital: Hospital | None, folder: Path)
     return books, stack.enter_context(connected(books.dispatch, Journal(folder / "journal.db"), folder))
 
 
-def told(issued: Issued, delivery: Mapping[str, int]) -> dict[str, Any]:
+def told(books: Books, issued: Issued, delivery: Mapping[str, int]) -> dict[str, Any]:
     """What was done, as JSON."""
     charge, release = issued.charge, issued.study.release
     return {
         "exam": issued.study.exam.uid,
         "code": charge.code.value if charge.code else None,
-        "charge": charge.text,
+        "charge": books.dispatch.charged_as(issued.study.exam) or charge.text,
         "released_by": release.by if release else None,
         "final": bool(release and release.physician),
         "objects": [str(path) for path in issued.objects],

@@ -86,7 +86,7 @@ def release(
     with usage_errors(), ExitStack() as stack:
         books, liaison = amend.opened(stack, room, hospital_of(hospital), out)
         issued = amend.release(books, exam, given)
-        shown = amend.told(issued, liaison.settle(exam, deliver))
+        shown = amend.told(books, issued, liaison.settle(exam, deliver))
     typer.echo(json.dumps(shown) if as_json else amend.text(shown))
 
 
@@ -106,9 +106,10 @@ def reconcile(
 
     with usage_errors(), ExitStack() as stack:
         peers = hospital_of(hospital)
+        item = ordered(peers, out, order)
         books, liaison = amend.opened(stack, room, peers, out)
-        issued = amend.reconcile(books, exam, ordered(peers, out, order), RealClock().wall())
-        shown = amend.told(issued, liaison.settle(exam, deliver))
+        issued = amend.reconcile(books, exam, item, RealClock().wall())
+        shown = amend.told(books, issued, liaison.settle(exam, deliver))
     typer.echo(json.dumps(shown) if as_json else amend.text(shown))
 
 

@@ -87,11 +87,24 @@ class Dispatch:
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
         kinds = {Kind.OBJECT, Kind.RESULTS, Kind.CHARGE, Kind.BUNDLE}
-        return self.outbox.withdraw(exam.uid, kinds)
+        if not self.outbox.withdraw(exam.uid, kinds):
+            return False
+        steps = [job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.STEP_SET]
+        if not any(job.taken or job.attempts for job in steps):  # a step may have told the charge
+            self._ledger.take_back(exam.uid, "withdrawn before anything was sent")
+        return True
 
     def already_charged(self, exam: Exam) -> bool:
         """Whether another exam of this order was charged."""
         return self._ledger.already_charged(exam.uid, exam.item.accession_number)
+
+    def charged_as(self, exam: Exam) -> str:
+        """What to do where the exam was charged under another order than it has now; empty otherwise."""
+        proof = self._ledger.proof(exam.uid)
+        if proof is None or proof["accession_number"] == exam.item.accession_number:
+            return ""
+        sent = f"{proof['code']['value']} was charged under order {proof['accession_number']}"
+        return f"{sent} and is not charged again; have billing move it to {exam.item.accession_number}"
 
     def earlier(self, exam: Exam) -> tuple[Mapping[str, Any], ...]:
         """What is known of earlier visits, as the JSON of `exam`; empty while it was not fetched."""

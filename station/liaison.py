@@ -127,6 +127,8 @@ class Liaison:
                 refreshed(self.hospital, self.worklist)
             except NetworkError as error:
                 self._note(Happened("unreachable", "worklist", message=error.message, remedy=error.remedy))
+            except Exception as error:  # noqa: BLE001  a thread's top: an old list is better than none
+                self._note(Happened("failed", "worklist", message=repr(error), alarm=True))
             self._refresh.wait(every_s)
             self._refresh.clear()
 

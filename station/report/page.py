@@ -13,6 +13,7 @@ the alphabetic one, which is told too.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from station.result import DxrResult
 Paper = Literal["a4", "us-letter"]
 
 TITLE = "DXR-BMD report"  # of the file too, where it is seen beside names of other patients
-_LEVELS = 4  # of how closely the page is set, wide first
+_LEVELS = 5  # of how closely the page is set, wide first
 _NO_ROOM = ("no room for the notes", "longer than one page")  # the template's own words
 _NAME_LEFT_OUT = "The name in its own characters is left out: no font of this machine has them all."
 _MARKED = f"Characters that no font of this machine has are marked {MARK}: read them in the order."
@@ -52,6 +53,7 @@ def render(sheet: Sheet, paper: Paper = "a4") -> bytes:
     glyphs = Glyphs(texts_in(words))
     drawn = {"picture": picture_of(sheet), "age": _age(sheet), "band": _band(sheet)}
     data = json.dumps(_shown(words, glyphs) | drawn)
+    made_at = sheet.study.made_at.astimezone(UTC).replace(microsecond=0)  # all that typst takes
     failure: typst.TypstError | None = None
     for level in range(_LEVELS):
         try:
@@ -62,7 +64,7 @@ def render(sheet: Sheet, paper: Paper = "a4") -> bytes:
                 ignore_system_fonts=True,
                 sys_inputs={"data": data, "paper": paper, "level": str(level)},
                 pdf_standards=list(STANDARDS),
-                timestamp=sheet.study.made_at.replace(microsecond=0),
+                timestamp=made_at,
             )
         except typst.TypstError as error:
             failure = error

@@ -61,7 +61,8 @@ class Pacs:
         self.commits = commits  # same, new, later, never, refuses
         self.polite = polite  # negotiates its role where it calls
         self.statuses = deque()  # of the next C-STOREs; then success
-        self.breaks = ""  # abort or close, in the middle of the second object
+        self.breaks = ""  # abort or close, in the middle of the next object
+        self.breaks_after = 1  # objects received
         self.loses = False
         self.listener = 0  # port of the station
         self.tls = None
@@ -135,7 +136,7 @@ class Pacs:
         return status
 
     def _data(self, event):
-        if self.breaks and len(self.received) == 1 and len(event.data) > 1000:
+        if self.breaks and len(self.received) == self.breaks_after and len(event.data) > 1000:
             if self.breaks == "abort":
                 event.assoc.abort()
             else:

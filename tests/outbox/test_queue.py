@@ -107,6 +107,24 @@ def test_killed_at_any_disk_operation_every_job_is_in_one_state_and_arrives_unde
         assert rig.archives["pacs"].kept == set(rig.archives["pacs"].received) == {"1.2.1", "1.2.2"}
 
 
+def test_a_job_is_synced_before_it_is_renamed_and_its_folders_after(rig, monkeypatch):
+    done, replacing = [], Path.replace
+
+    def noted(path, target):
+        done.append(f"{path.parent.name} to {Path(target).parent.name}")
+        return replacing(path, target)
+
+    def synced(descriptor):
+        done.append("sync " + Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    rig.outbox.put(rig.objects(count=1))
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", noted)
+    rig.outbox.taken({"1.2.1@pacs": ""}, commits=True)
+    assert done[:3] == ["sync 1.2.1@pacs.json.part", "pending to pending", "pending to stored"]
+    assert sorted(done[3:]) == ["sync pending", "sync stored"]
+
+
 def test_of_a_job_that_a_damaged_disk_shows_twice_the_less_finished_counts(rig):
     rig.outbox.put(rig.objects(count=1))
     pending = rig.folder / "outbox/pending/1.2.1@pacs.json"

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -49,6 +50,12 @@ def test_the_same_sheet_makes_the_same_bytes(sheet):
     assert render(sheet) == render(sheet)
 
 
+def test_any_moment_in_any_zone_dates_the_page(plain, page_of, change):
+    at = datetime(2026, 3, 2, 0, 30, 1, 987654, tzinfo=timezone(timedelta(hours=5, minutes=45)))
+    page = page_of(change.study(plain, made_at=at))
+    assert "2026-03-01T18:45:01" in page.read("pdfinfo", "-meta")
+
+
 def test_who_which_hand_and_what_was_found_can_be_read_out(sheet, page_of):
     result = sheet.study.result
     bone = result.bones[0]
@@ -73,7 +80,7 @@ def test_who_which_hand_and_what_was_found_can_be_read_out(sheet, page_of):
 
 def test_a_screen_reader_finds_headings_a_table_with_its_header_and_figures_in_words(sheet, page_of):
     page = page_of(sheet)
-    structure = page.read("pdfinfo", "-struct-text")
+    structure = page.read("pdfinfo", "-struct")
     assert 'H1 "Demo, Patient"' in structure
     for heading in ("DXR-BMD estimate", "Density over age", "Metacarpals", "Exposure and dose", "Notes"):
         assert f'H2 "{heading}"' in structure
@@ -129,7 +136,7 @@ def test_many_reasons_of_a_refusal_are_counted(plain, page_of, change):
 def test_an_exam_without_image_makes_a_page_too(plain, page_of, change):
     text = page_of(replace(change.study(plain, result=None, exposures=(), indices={}), charge=None)).text
     assert "the image was not analysed" in text
-    assert "DAP no radiation" in text
+    assert "DAP no exposure was made here" in text
 
 
 def test_without_a_scale_there_are_ratios_and_no_lengths(plain, page_of, change):
