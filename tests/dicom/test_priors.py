@@ -1,15 +1,18 @@
 """Earlier results fetched from Orthanc in all three ways; whose they are is never taken on trust."""
 
 import io
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import requests
+from certificates import certificates
 from peers import HERE, free_port
 from pydicom import Dataset, dcmwrite
 from worklist_rigs import orthanc
@@ -17,11 +20,11 @@ from worklist_rigs import orthanc
 from station.dicom.earlier import read
 from station.dicom.image import build_pair
 from station.dicom.measurements import build
-from station.dicom.priors import Inbox, Wanted, fetch, kept
+from station.dicom.priors import Found, Inbox, Wanted, fetch, kept
 from station.dicom.storage import Listener
 from station.exam import Patient, Side
 from station.hospital import Archive, Hospital, Priors, Timeouts
-from station.network import NetworkError, Unreachable
+from station.network import NetworkError, TlsFailed, Unreachable, server_context
 
 METHODS = ["get", "move", "web"]
 REAL = 10  # s; peers start and answer faster
@@ -158,6 +161,40 @@ def test_an_archive_that_is_down_is_unreachable(tmp_path, method, wanted):
     )
     with pytest.raises(Unreachable):
         fetch(hospital, wanted, tmp_path, read)
+
+
+class NothingThere(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_dicomweb_is_spoken_with_certificates_on_both_sides(tmp_path, wanted):
+    server, client, other = certificates(tmp_path / "trust")
+    served = ThreadingHTTPServer((HERE, 0), NothingThere)
+    served.socket = server_context(server).wrap_socket(served.socket, server_side=True)
+    thread = threading.Thread(target=served.serve_forever, args=[0.05])
+    thread.start()
+    try:
+        for tls, error in ((client, None), (other, TlsFailed)):
+            hospital = Hospital(
+                name="Test",
+                ae_title="DXR1",
+                tls=tls.model_copy(update={"authorities": client.authorities}),
+                archives={"pacs": Archive(host=HERE, port=1, ae_title="PACS")},
+                priors=Priors(archive="pacs", method="web", web=f"https://{HERE}:{served.server_port}/web"),
+            )
+            with pytest.raises(error) if error else nullcontext():
+                assert fetch(hospital, wanted, tmp_path, read) == Found((), ())
+    finally:
+        served.shutdown()
+        served.server_close()
+        thread.join(REAL)
 
 
 def test_a_damaged_file_of_before_is_noted(tmp_path, wanted):
