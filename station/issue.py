@@ -107,7 +107,7 @@ def set_aside(study: Study, pair: tuple[Dataset, Dataset], folder: Path) -> tupl
     number = study.exposure.number
     rejected = study.rejections[number]
     note = rejection.build(study, pair, _REJECTED, Coded(rejected.code, "DCM", rejected.meaning))
-    named = dict(zip((*PAIR, "rejected.dcm"), (*pair, note), strict=True))
+    named: dict[str, Dataset] = {**dict(zip(PAIR, pair, strict=True)), "rejected.dcm": note}
     return _write_checked(study, named, folder / f"exposure-{number}")
 
 
