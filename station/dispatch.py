@@ -88,9 +88,11 @@ class Dispatch:
             self.outbox.put([self._step(exam, Kind.STEP_SET, step)])
 
     def sent(self, exam: Exam) -> set[Path]:
-        """Files of all objects that were given to an archive, or may have been."""
+        """Files of what an archive was given, or may have been, under the exam's order."""
+        folder = self._spool.objects(exam)
+        own = {folder, *folder.glob("exposure-*")}
         jobs = self.outbox.jobs(exam.uid)
-        return {self.outbox.path(job) for job in jobs if job.kind is Kind.OBJECT}
+        return {self.outbox.path(job) for job in jobs if job.kind is Kind.OBJECT and self.outbox.path(job).parent in own}
 
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
