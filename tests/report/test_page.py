@@ -189,8 +189,8 @@ def test_a_name_that_no_font_can_show_is_left_out_and_said_so(plain, page_of, ch
 
 
 def test_a_mark_whose_neighbour_cannot_be_shown_makes_a_page_too(plain, page_of, change):
-    text = page_of(change.patient(plain, name=f"Demo^{NO_FONT}\u0483")).text
-    assert "Demo, [?]" in text
+    text = page_of(change.item(plain, reason=f"{NO_FONT}\u0947")).text  # a vowel sign
+    assert "Reason [?]" in text
     assert "are marked [?]" in text
 
 
