@@ -194,6 +194,15 @@ def test_a_mark_whose_neighbour_cannot_be_shown_makes_a_page_too(plain, page_of,
     assert "are marked [?]" in text
 
 
+def test_a_page_with_marks_is_made_where_the_fonts_promise_more_than_they_keep(
+    plain, page_of, change, monkeypatch
+):
+    monkeypatch.setattr("station.report.glyphs._can_show", lambda *_: True)
+    text = page_of(change.patient(plain, name=f"Demo^{NO_FONT}={NO_FONT}")).text
+    assert "Demo, [?]" in text
+    assert "are marked [?]" in text
+
+
 def test_a_name_that_the_machines_fonts_show_is_shown_beside_the_alphabetic_one(plain, page_of, change):
     arabic = "\u0645\u062d\u0645\u062f"
     if not Glyphs([arabic]).shows(arabic):
