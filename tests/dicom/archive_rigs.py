@@ -58,10 +58,11 @@ class Pacs:
             self.entity.add_supported_context(uid, syntaxes)
         if commits != "not offered":
             self.entity.add_supported_context(PUSH, scu_role=True, scp_role=True)
-        self.commits = commits  # same, new, later, never, refuses
+        self.commits = commits  # same, early (before its response), new, later, never, refuses
         self.polite = polite  # negotiates its role where it calls
         self.statuses = deque()  # of the next C-STOREs; then success
-        self.breaks = ""  # abort or close, in the middle of the second object
+        self.breaks = ""  # abort or close, in the middle of the next object
+        self.breaks_after = 1  # objects received
         self.loses = False
         self.listener = 0  # port of the station
         self.tls = None
@@ -135,7 +136,7 @@ class Pacs:
         return status
 
     def _data(self, event):
-        if self.breaks and len(self.received) == 1 and len(event.data) > 1000:
+        if self.breaks and len(self.received) == self.breaks_after and len(event.data) > 1000:
             if self.breaks == "abort":
                 event.assoc.abort()
             else:
@@ -149,6 +150,8 @@ class Pacs:
         items = event.action_information.ReferencedSOPSequence
         names = [(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID) for item in items]
         self.later.append((event.action_information.TransactionUID, names))
+        if self.commits == "early":
+            self._tell(event.assoc, self.later.popleft())
         return 0x0000, None
 
     def _sent(self, event):

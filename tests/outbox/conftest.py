@@ -1,5 +1,6 @@
 """A hospital of two archives that do as they are told, without a network, and a clock that jumps."""
 
+import os
 from collections import Counter, deque
 from datetime import timedelta
 
@@ -132,6 +133,12 @@ class Rig:
 
     def names(self, name):
         return [event for event in self.happened if event.name == name]
+
+
+@pytest.fixture(autouse=True)
+def power(monkeypatch):
+    """What dies here is the process, not the power: waiting for the disk would only cost time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

@@ -107,6 +107,24 @@ def test_killed_at_any_disk_operation_every_job_is_in_one_state_and_arrives_unde
         assert rig.archives["pacs"].kept == set(rig.archives["pacs"].received) == {"1.2.1", "1.2.2"}
 
 
+def test_a_job_is_synced_before_it_is_renamed_and_its_folders_after(rig, monkeypatch):
+    done, replacing = [], Path.replace
+
+    def noted(path, target):
+        done.append(f"{path.parent.name} to {Path(target).parent.name}")
+        return replacing(path, target)
+
+    def synced(descriptor):
+        done.append("sync " + Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    rig.outbox.put(rig.objects(count=1))
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", noted)
+    rig.outbox.taken({"1.2.1@pacs": ""}, commits=True)
+    assert done[:3] == ["sync 1.2.1@pacs.json.part", "pending to pending", "pending to stored"]
+    assert sorted(done[3:]) == ["sync pending", "sync stored"]
+
+
 def test_of_a_job_that_a_damaged_disk_shows_twice_the_less_finished_counts(rig):
     rig.outbox.put(rig.objects(count=1))
     pending = rig.folder / "outbox/pending/1.2.1@pacs.json"
@@ -162,6 +180,16 @@ def test_a_parked_job_that_another_process_retries_goes_at_the_next_look(rig):
     Outbox(rig.folder, rig.clock).retry("1.2.1@pacs")
     rig.until_quiet()
     assert rig.states() == {"1.2.1@pacs": "committed"}
+
+
+def test_an_exam_is_withdrawn_only_while_nothing_of_it_was_tried(rig):
+    rig.outbox.put([*rig.objects(count=2), *rig.objects(exam="1.3", count=2)])
+    rig.archives["pacs"].mood.append("down")
+    rig.courier.step()  # the first exam was tried, and may have arrived
+    assert not rig.outbox.withdraw("1.2", set(Kind))
+    assert rig.outbox.withdraw("1.3", set(Kind))
+    rig.restart()
+    assert set(rig.states()) == set(rig.on_disk()) == {"1.2.1@pacs", "1.2.2@pacs"}
 
 
 def test_an_exam_is_forgotten_only_when_all_of_it_has_arrived(rig):
