@@ -70,7 +70,7 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
         raise NotPossible(str(error)) from error
     if not books.dispatch.withdrawn(exam):  # something is on its way under the old identity
         study = replace(dossier.study_of(books, record), made_at=at)
-        books.dispatch.objects(exam, [withdraw(study, books.spool.objects(exam))])
+        books.dispatch.objects(exam, [withdraw(study, books.dispatch.sent(exam), books.spool.objects(exam))])
         item = replace(item, study_instance_uid=order.study_instance_uid, requested_study_uid="")
         exam = replace(exam, revision=exam.revision + 1)
     source = books.spool.objects(record.exam)
@@ -94,13 +94,13 @@ def opened(stack: ExitStack, room: str, hospital: Hospital | None, folder: Path)
     return books, stack.enter_context(connected(books.dispatch, Journal(folder / "journal.db"), folder))
 
 
-def told(issued: Issued, delivery: Mapping[str, int]) -> dict[str, Any]:
+def told(books: Books, issued: Issued, delivery: Mapping[str, int]) -> dict[str, Any]:
     """What was done, as JSON."""
     charge, release = issued.charge, issued.study.release
     return {
         "exam": issued.study.exam.uid,
         "code": charge.code.value if charge.code else None,
-        "charge": charge.text,
+        "charge": books.dispatch.charged_as(issued.study.exam) or charge.text,
         "released_by": release.by if release else None,
         "final": bool(release and release.physician),
         "objects": [str(path) for path in issued.objects],

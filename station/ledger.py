@@ -1,14 +1,16 @@
-"""The ledger of charges: append-only, one row per exam and per order, on disk before a charge leaves.
+"""The ledger of charges: append-only, one standing charge per exam and per order, on disk before it leaves.
 
 SQLite in WAL mode with synchronous=FULL: a claim that was answered yes survives a loss of power. The same
 code for the same exam and order claimed again is answered yes again, so that a run after a crash or a second
-release goes on with the charge there is; any other charge for that exam or that order is answered no. Rows
-hold the proof of the first claim: UIDs and the name of who released it, never the patient's.
+release goes on with the charge there is; any other charge for that exam or that order is answered no. A claim
+whose charge never left the station can be taken back; it stays on record with the reason. Rows hold the proof
+of the claim: UIDs and the name of who released it, never the patient's.
 """
 
 import json
 import sqlite3
 import threading
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +18,17 @@ from station.billing import Basis, Charge, proof_json
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS charge (
-    exam TEXT PRIMARY KEY NOT NULL, accession TEXT, proof TEXT NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS once_per_order ON charge (accession) WHERE accession IS NOT NULL;
-CREATE TRIGGER IF NOT EXISTS no_update BEFORE UPDATE ON charge
-    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS no_delete BEFORE DELETE ON charge
+    number INTEGER PRIMARY KEY AUTOINCREMENT, exam TEXT NOT NULL, accession TEXT, proof TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS taken_back (
+    charge INTEGER PRIMARY KEY NOT NULL REFERENCES charge (number), reason TEXT NOT NULL);
+CREATE VIEW IF NOT EXISTS standing AS
+    SELECT number, exam, accession, proof FROM charge WHERE number NOT IN (SELECT charge FROM taken_back);
+CREATE TRIGGER IF NOT EXISTS once BEFORE INSERT ON charge
+    WHEN EXISTS (SELECT 1 FROM standing WHERE exam = NEW.exam OR accession = NEW.accession)
+    BEGIN SELECT RAISE(ABORT, 'charged already'); END;
+"""
+_FOR_EVER = """
+CREATE TRIGGER IF NOT EXISTS no_{what}_of_{table} BEFORE {what} ON {table}
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
 _BUSY_S = 10.0  # another process may hold the file
@@ -36,6 +44,8 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
+        for table, what in product(("charge", "taken_back"), ("update", "delete")):
+            self._db.executescript(_FOR_EVER.format(table=table, what=what))
 
     def claim(self, charge: Charge, basis: Basis) -> bool:
         """Whether this charge may be sent; True only once it is on disk.
@@ -53,21 +63,30 @@ class Ledger:
             try:
                 self._db.execute("INSERT INTO charge (exam, accession, proof) VALUES (?, ?, ?)", row)
             except sqlite3.IntegrityError:
-                query = "SELECT proof FROM charge WHERE exam = ? AND accession IS ?"
+                query = "SELECT proof FROM standing WHERE exam = ? AND accession IS ?"
                 found = self._db.execute(query, row[:2]).fetchone()
                 return found is not None and json.loads(found[0])["code"] == json.loads(proof)["code"]
         return True
 
+    def take_back(self, exam_uid: str, reason: str) -> bool:
+        """Free exam and order of a charge that never left the station; False if there is none.
+
+        Only for a charge of which the caller knows that no receiver has it, and none ever will.
+        """
+        statement = "INSERT INTO taken_back (charge, reason) SELECT number, ? FROM standing WHERE exam = ?"
+        with self._lock:
+            return self._db.execute(statement, (reason, exam_uid)).rowcount > 0
+
     def already_charged(self, exam_uid: str, accession_number: str) -> bool:
         """Whether another exam of the same order has been charged: a fact for the rule."""
-        query = "SELECT 1 FROM charge WHERE accession = ? AND exam <> ?"
+        query = "SELECT 1 FROM standing WHERE accession = ? AND exam <> ?"
         with self._lock:
             return self._db.execute(query, (_order(accession_number), exam_uid)).fetchone() is not None
 
     def proof(self, exam_uid: str) -> dict[str, Any] | None:
         """The proof that was stored with the exam's charge, None if it has none."""
         with self._lock:
-            row = self._db.execute("SELECT proof FROM charge WHERE exam = ?", (exam_uid,)).fetchone()
+            row = self._db.execute("SELECT proof FROM standing WHERE exam = ?", (exam_uid,)).fetchone()
         return None if row is None else cast("dict[str, Any]", json.loads(row[0]))
 
     def close(self) -> None:

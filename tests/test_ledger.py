@@ -96,11 +96,42 @@ def test_the_exam_that_was_charged_is_not_in_its_own_way(ledger):
     assert not ledger.already_charged(BASIS.exam_uid, BASIS.accession_number)
 
 
-def test_nothing_in_the_ledger_can_be_changed_or_removed(ledger):
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM charge",
+        "UPDATE charge SET exam = '2.25.99'",
+        "DELETE FROM taken_back",
+        "UPDATE taken_back SET reason = ''",
+    ],
+)
+def test_nothing_in_the_ledger_can_be_changed_or_removed(ledger, statement):
     ledger.claim(CHARGE, BASIS)
-    for statement in ("DELETE FROM charge", "UPDATE charge SET exam = '2.25.99'"):
-        with pytest.raises(DatabaseError, match="append-only"):
-            ledger._db.execute(statement)
+    ledger.take_back(BASIS.exam_uid, "wrong order, nothing sent")
+    ledger.claim(CHARGE, BASIS)
+    with pytest.raises(DatabaseError, match="append-only"):
+        ledger._db.execute(statement)
+
+
+def test_a_charge_that_never_left_is_taken_back_and_the_right_order_is_charged(ledger):
+    right = replace(BASIS, accession_number="ACC-10")
+    assert ledger.claim(CHARGE, BASIS)
+    assert not ledger.claim(CHARGE, right)
+    assert ledger.take_back(BASIS.exam_uid, "joined to its order before anything was sent")
+    assert ledger.proof(BASIS.exam_uid) is None
+    assert not ledger.already_charged("2.25.11", BASIS.accession_number)
+    assert ledger.claim(CHARGE, right)
+    assert ledger.proof(BASIS.exam_uid)["accession_number"] == "ACC-10"
+    assert not ledger.claim(CHARGE, BASIS)
+    (kept,) = ledger._db.execute("SELECT count(*) FROM charge").fetchone()
+    assert kept == 2
+
+
+def test_what_was_never_charged_cannot_be_taken_back(ledger):
+    ledger.claim(CHARGE, BASIS)
+    assert not ledger.take_back("2.25.11", "no such exam")
+    assert ledger.take_back(BASIS.exam_uid, "once")
+    assert not ledger.take_back(BASIS.exam_uid, "twice")
 
 
 @pytest.mark.hazard("false-billing")

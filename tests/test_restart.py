@@ -53,7 +53,7 @@ def test_a_restart_after_the_frame_was_stored_finishes_the_exam_from_the_spool(m
     assert (snapshot.state, snapshot.job.exam) == (State.REVIEW, job.exam)
     second.controller.submit(Trigger.ACCEPT, by="operator")
     done = second.wait(lambda s: s.state is State.STANDBY, "standby")
-    assert len(done.finished.objects) == 2
+    assert len(done.finished.objects) == 5  # all but the report of measurements: too coarse a panel
 
 
 @pytest.mark.hazard("image-lost")

@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ from simulators.pacs.commitment import Commitment, Way
 from simulators.pacs.ills import KINDS, Ills, listing
 from simulators.pacs.mllp import Receiver
 from simulators.pacs.orders import Order, Worklist, seeded
-from simulators.pacs.serving import HOST, Server, client_tls, server_tls
+from simulators.pacs.serving import HOST, Server, client_tls, cut, server_tls
 from simulators.pacs.steps import STEP, STEP_RETRIEVE, Step, Steps
 from station.devices import BadSettings
 
@@ -26,6 +26,7 @@ _WORKLIST = "1.2.840.10008.5.1.4.31"
 _VERIFICATION = "1.2.840.10008.1.1"
 _PENDING, _CANCELLED = 0xFF00, 0xFE00
 _STATION, _STATION_PORT = "DXR1", 11123
+_Answer = tuple[Dataset, Dataset | None]
 _WAYS: tuple[Way, ...] = ("same", "new", "later")
 
 HELP = """\
@@ -237,17 +238,22 @@ class Hospital:
 
     def _create(self, event: Event) -> tuple[Any, Dataset | None]:
         request: Any = event.request
-        refused = self.ills.argument("mpps-refused")
-        if refused:
-            return int(refused, 16), None
-        return self._steps.create(str(request.AffectedSOPInstanceUID), event.attribute_list)
+        uid = str(request.AffectedSOPInstanceUID)
+        return self._answered(event, lambda: self._steps.create(uid, event.attribute_list))
 
     def _set(self, event: Event) -> tuple[Any, Dataset | None]:
         request: Any = event.request
+        uid = str(request.RequestedSOPInstanceUID)
+        return self._answered(event, lambda: self._steps.set(uid, event.modification_list))
+
+    def _answered(self, event: Event, take: Callable[[], _Answer]) -> tuple[Any, Dataset | None]:
         refused = self.ills.argument("mpps-refused")
         if refused:
             return int(refused, 16), None
-        return self._steps.set(str(request.RequestedSOPInstanceUID), event.modification_list)
+        answer = take()
+        if self.ills.argument("mpps-lose-answer") is not None:
+            cut(event.assoc)
+        return answer
 
     def _tell(self, event: Event) -> tuple[Any, Dataset | None]:
         request: Any = event.request

@@ -63,12 +63,14 @@ KINDS: Mapping[str, Kind] = {
     "commitment-never": Kind("takes the N-ACTION and never reports"),
     "commitment-later": _seconds("reports that late, in a new association"),
     "mpps-refused": Kind("answers N-CREATE and N-SET with that status", "four hexadecimal digits", "0110"),
+    "mpps-lose-answer": Kind("takes N-CREATE and N-SET, and the connection breaks before the answer"),
     "row-without-study-uid": _row("worklist rows lack the Study Instance UID"),
     "row-nested-wrongly": _row("the scheduled step's attributes stand outside of their sequence"),
     "row-without-side": _row("neither text nor codes say left or right"),
     "row-contradicts-side": _row("the description says one side and the code the other"),
     "ack-error": Kind("answers HL7 messages with AE"),
     "ack-reject": Kind("answers HL7 messages with AR"),
+    "ack-lost": Kind("takes HL7 messages, and the connection breaks before the acknowledgement"),
 }
 
 

@@ -204,7 +204,9 @@ def _match(element: DataElement, row: Dataset) -> bool:
 def _universal(keys: Dataset) -> bool:
     """Whether nothing is asked but to be told the values: that matches a row without the sequence too."""
     return all(
-        all(_universal(item) for item in key.value or ()) if key.VR == "SQ" else not any(map(str, _values(key)))
+        all(_universal(item) for item in key.value or ())
+        if key.VR == "SQ"
+        else not any(map(str, _values(key)))
         for key in keys
     )
 

@@ -154,7 +154,9 @@ class Steps:
             for name in sorted(names):
                 if name in NEVER_SET or Tag(name) not in step.attributes:
                     why = "may not be set" if name in NEVER_SET else "was not created"
-                    return self._no(NO_SUCH_ATTRIBUTE, f"{name} {why}")
+                    refusal, nothing = self._no(NO_SUCH_ATTRIBUTE, f"{name} {why}")
+                    refusal.AttributeIdentifierList = [Tag(name)]
+                    return refusal, nothing
             merged = deepcopy(step.attributes)
             merged.update({element.tag: element for element in given})
             ends = merged.PerformedProcedureStepStatus in _FINAL

@@ -18,6 +18,7 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from station.dicom.lint_document import DOCUMENTS
 from station.dicom.lint_image import IMAGE
@@ -31,8 +32,9 @@ from station.result import Reason
 _REMEDY = "do not send; correct the exam or report the fault"
 _OTHER_ORDER = (("113037", "DCM"), ("113038", "DCM"))  # notes that are filed under an order that was wrong
 _UNREADABLE = (  # what pydicom raises for damaged files, also late, when a value is first looked at
-    *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError),
-    *(OverflowError, RecursionError, EOFError, MemoryError, AssertionError, struct.error, zlib.error),
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError),
+    *(RecursionError, EOFError, MemoryError, AssertionError, struct.error, zlib.error),
+    *(InvalidDicomError, BytesLengthException),
 )
 
 
@@ -58,20 +60,22 @@ def problems(
 
 def lint_files(paths: Sequence[Path], *, now: datetime | None = None) -> list[dict[str, Any]]:
     """Path, kind and problems of each file; files of one study are compared with each other."""
-    entries: list[dict[str, Any]] = []
-    studies: dict[str, list[Seen]] = {}
-    for path in paths:
-        found = _read(path)
-        if isinstance(found, Reason):
-            entries.append({"path": str(path), "kind": "unreadable", "problems": [_json(found)]})
-        else:
-            entries.append({"path": str(path), "kind": found.kind or "other", "problems": [], "seen": found})
-            studies.setdefault(str(found.get("StudyInstanceUID")), []).append(found)
-    told = [finding for study in studies.values() for finding in _files(study, now)]
-    for entry in entries:
-        own = entry.pop("seen", None)
-        entry["problems"] += [_json(reason) for seen, reason in told if seen is own]
-    return entries
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pydicom would tell of, the checks find or do not need
+        read = [(path, _read(path)) for path in paths]
+        studies: dict[str, list[Seen]] = {}
+        for _, found in read:
+            if isinstance(found, Seen):
+                studies.setdefault(str(found.get("StudyInstanceUID")), []).append(found)
+        told = [finding for study in studies.values() for finding in _files(study, now)]
+    return [_entry(path, found, told) for path, found in read]
+
+
+def _entry(path: Path, found: Seen | Reason, told: Sequence[tuple[Seen, Reason]]) -> dict[str, Any]:
+    own = [found] if isinstance(found, Reason) else [reason for seen, reason in told if seen is found]
+    kind = "unreadable" if isinstance(found, Reason) else found.kind or "other"
+    problems_told = [{"id": one.id, "message": one.message, "remedy": one.remedy} for one in own]
+    return {"path": str(path), "kind": kind, "problems": problems_told}
 
 
 def _files(study: Sequence[Seen], now: datetime | None) -> list[tuple[Seen, Reason]]:
@@ -79,6 +83,8 @@ def _files(study: Sequence[Seen], now: datetime | None) -> list[tuple[Seen, Reas
     try:
         return [(seen, Reason(f"dicom-{name}", what, _REMEDY)) for seen, name, what in _all(study, None, now)]
     except _UNREADABLE as error:
+        if len(study) > 1:  # which of them it is
+            return [finding for seen in study for finding in _files([seen], now)]
         message = f"the values cannot be compared ({type(error).__name__}: {error})"
         damaged = Reason("dicom-damaged", message, "check the file with dciodvfy, then write it anew")
         return [(seen, damaged) for seen in study]
@@ -107,13 +113,7 @@ def _of_one(one: Seen, exam: Exam | None, now: datetime | None) -> Iterator[tupl
 
 def _read(path: Path) -> Seen | Reason:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what pydicom would tell of, the checks find or do not need
-            return see(pydicom.dcmread(path))
+        return see(pydicom.dcmread(path))
     except _UNREADABLE as error:
         message = f"{path.name} is no DICOM file that can be read ({type(error).__name__}: {error})"
         return Reason("dicom-unreadable", message, "give a DICOM Part 10 file")
-
-
-def _json(reason: Reason) -> dict[str, str]:
-    return {"id": reason.id, "message": reason.message, "remedy": reason.remedy}

@@ -13,12 +13,13 @@ The dose attributes are those of the retired Radiation Dose Module (PS3.3-2017c)
 many; the dose report is the one that counts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableSequence, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydicom
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
@@ -48,6 +49,18 @@ _PROCESSING_FAILURE = 0x0110
 _MAY_NO_LONGER_BE_UPDATED = 0xA710  # Error ID, table F.7.2-2
 _WARNINGS = (0x0000, 0x0001, 0x0107, 0x0116)  # success, and done but for attributes the peer does not keep
 _PASSING = (0x0110, 0x0210, 0x0213)  # processing failure, duplicate invocation, resource limitation
+_MEANINGS = {  # PS3.7 annex C
+    0x0105: "no such attribute",
+    0x0106: "invalid attribute value",
+    0x0110: "processing failure",
+    0x0112: "no such step",
+    0x0118: "no such SOP class",
+    0x0120: "missing attribute",
+    0x0121: "missing attribute value",
+    0x0124: "not authorized",
+    0x0210: "duplicate invocation",
+    0x0213: "resource limitation",
+}
 _FINAL = ("PerformedProcedureStepStatus", "PerformedProcedureStepEndDate", "PerformedProcedureStepEndTime")
 _EMPTY_SEQUENCES = (
     "ReferencedPatientSequence",
@@ -123,11 +136,9 @@ def completed(
         raise ValueError("a completed exam has made objects; give them, or discontinue it")
     step = _ended(exam, "COMPLETED", study.made_at)
     step.PerformedSeriesSequence = _series(exam, objects, operator, retrieve_ae_title)
-    step.PerformedProtocolCodeSequence = items(
-        *(_code(c.value, c.scheme, c.meaning) for c in exam.item.codes)
-    )
-    if study.code is not None:
+    if study.code is not None:  # else none, not what was ordered: a RIS may charge by what was performed
         step.ProcedureCodeSequence = items(_charge(study.code))
+        step.PerformedProtocolCodeSequence = items(_charge(study.code))
     _dose(step, study.exposures)
     if charge is not None:
         if charge != study.code:
@@ -193,7 +204,9 @@ def send(hospital: Hospital, action: Literal["create", "set"], uid: str, dataset
     with associated(hospital, peer, (STEP, STEP_RETRIEVE)) as association:
         accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
         if STEP not in accepted:
-            raise NotSupported(f"{name} takes no performed procedure steps", "enable MPPS at the peer")
+            raise NotSupported(
+                f"{name} takes no performed procedure steps", "enable MPPS at the peer", again=False
+            )
         try:
             call = association.send_n_create if action == "create" else association.send_n_set
             answer, _ = call(dataset, STEP, uid)
@@ -350,15 +363,20 @@ def _refusal(name: str, action: str, answer: Dataset) -> "PeerRefused":
     from station.dicom.association import PeerRefused
 
     status = int(answer.Status)
-    comment = answer.get("ErrorComment", "")
     ended = answer.get("ErrorID") == _MAY_NO_LONGER_BE_UPDATED
-    remedy = "look into the peer's log; the attributes it complains of are in its answer"
+    meaning = _MEANINGS.get(
+        status, "see PS3.7 annex C"
+    )  # its own comment is dropped, it may name the patient
+    offending: Any = answer.get("AttributeIdentifierList") or []
+    tags = list(offending) if isinstance(offending, MutableSequence) else [offending]
+    named = ", ".join(keyword_for_tag(tag) or str(tag) for tag in tags)
+    remedy = "look into the peer's log, and into its conformance statement for what it wants"
     if ended:
         remedy = "the RIS has closed this step itself: compare it there with the exam"
     elif status == _NO_SUCH_INSTANCE:
         remedy = "the RIS does not know this step: it must be created first"
     return PeerRefused(
-        f"{name} refuses the {action} with {status:04X}H{f' ({comment})' if comment else ''}",
+        f"{name} refuses the {action} with {status:04X}H, {meaning}{f': {named}' if named else ''}",
         remedy,
         status,
         again=status in _PASSING and not ended,

@@ -119,7 +119,7 @@ def _places(
         raise NetworkError(
             f"patient ID '{patient_id}' has wildcards", "earlier results cannot be asked for", again=False
         )
-    studies = _matches(
+    studies = matches(
         association, archive, "STUDY", {"PatientID": patient_id}, ("StudyInstanceUID", "StudyDate")
     )
     for study in studies:
@@ -127,16 +127,16 @@ def _places(
         if not uid or uid == own_study:
             continue
         inside = {"StudyInstanceUID": uid, "Modality": "SR"}
-        for series in _matches(association, archive, "SERIES", inside, ("SeriesInstanceUID",)):
+        for series in matches(association, archive, "SERIES", inside, ("SeriesInstanceUID",)):
             if series["Modality"] != "SR":
                 continue  # an archive that does not match by modality
             deeper = {"StudyInstanceUID": uid, "SeriesInstanceUID": series["SeriesInstanceUID"]}
-            for image in _matches(association, archive, "IMAGE", deeper, ("SOPInstanceUID", "SOPClassUID")):
+            for image in matches(association, archive, "IMAGE", deeper, ("SOPInstanceUID", "SOPClassUID")):
                 if image["SOPInstanceUID"] and image["SOPClassUID"] in {"", *REPORTS}:
                     yield when, (uid, series["SeriesInstanceUID"], image["SOPInstanceUID"])
 
 
-def _matches(
+def matches(
     association: Association, archive: Archive, level: str, known: dict[str, str], asked: tuple[str, ...]
 ) -> list[dict[str, str]]:
     """Matches as text; one that cannot be read is left out."""
@@ -144,14 +144,14 @@ def _matches(
     keys.QueryRetrieveLevel = level
     for keyword, value in {**dict.fromkeys(asked, ""), **known}.items():
         setattr(keys, keyword, value)
-    matches: list[dict[str, str]] = []
+    answers: list[dict[str, str]] = []
     for match in found(association, archive, keys, FIND):
         try:
             values = Level.of(match or Dataset())
-            matches.append({keyword: values.text(keyword) for keyword in (*asked, *known)})
+            answers.append({keyword: values.text(keyword) for keyword in (*asked, *known)})
         except Unreadable:
             continue
-    return matches
+    return answers
 
 
 def _sent(archive: Archive, places: Sequence[Place], ask: Callable[[Dataset], Answers]) -> list[str]:

@@ -177,19 +177,29 @@ def _gaps(
     # the foot of something bright, such as a ring, is dark against one side only
     dark[lag:-lag] = (2 * np.minimum(below, above) if both_sides else below + above) - 2 * here
     dark /= np.sqrt((dark * dark).mean()) + 1e-9
-    answer = np.zeros(len(s))
-    for column, share in zip(dark.T, np.abs(x) / x[-1], strict=True):
-        reach = np.ones((2 * round(_TILT * float(share) / _STEP) + 1, 1), np.uint8)
-        answer += cv2.dilate(np.ascontiguousarray(column[:, None]), reach)[:, 0]
+    seen = _tilted(dark, np.rint(_TILT * np.abs(x) / x[-1] / _STEP))
     inside = (s >= part[0] - 1e-9) & (s <= part[1] + 1e-9)
-    return s[inside], answer[inside] / len(x)
+    return s[inside], seen.sum(axis=1, dtype=np.float64)[inside] / len(x)
+
+
+def _tilted(values: Image, reach: Floats) -> Image:
+    """In each column the largest of the values up to `reach` rows away."""
+    outermost = np.argsort(-reach, kind="stable")
+    largest = values.T[outermost]
+    for rows in range(1, int(reach.max()) + 1):
+        wide = largest[: np.count_nonzero(reach >= rows)]
+        pairs = np.maximum(wide[:, :-1], wide[:, 1:])
+        wide[:, :-1] = pairs
+        np.maximum(wide[:, 1:-1], pairs[:, :-1], out=wide[:, 1:-1])
+        wide[:, -1] = pairs[:, -1]
+    return largest.T
 
 
 def _sampled(frame: Frame, places: Floats) -> Image:
     """Attenuation at places (…, 2) of the frame."""
     low = np.clip(np.floor(places.reshape(-1, 2).min(axis=0)).astype(int) - 1, 0, np.array(frame.shape) - 1)
     high = np.clip(np.ceil(places.reshape(-1, 2).max(axis=0)).astype(int) + 2, low + 1, frame.shape)
-    crop = frame.pixels[low[0] : high[0], low[1] : high[1]].astype(np.float32)
+    crop = frame.pixels[low[0] : high[0], low[1] : high[1]].astype(np.float32, copy=False)
     where = (places - low).astype(np.float32)
     raw = cv2.remap(crop, where[..., 1], where[..., 0], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return attenuation(raw, frame.signal)

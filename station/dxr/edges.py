@@ -190,7 +190,7 @@ def _strip(
     low, high = np.clip(low, 0, np.array(frame.shape) - 1), np.clip(high, 1, frame.shape)
     crop = frame.pixels[low[0] : max(high[0], low[0] + 1), low[1] : max(high[1], low[1] + 1)]
     where -= low.astype(np.float32)[:, None, None]
-    source = crop.astype(np.float32)
+    source = crop.astype(np.float32, copy=False)
     sampled = cv2.remap(source, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     thirds = [np.asarray(sampled[i::_ROWS_AVERAGED], np.float32) for i in range(_ROWS_AVERAGED)]
     raw = sum(thirds[1:], thirds[0]) / np.float32(_ROWS_AVERAGED)

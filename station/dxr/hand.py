@@ -143,6 +143,14 @@ def _largest_object(mask: Mask) -> Mask | Reason:
     return labels == order[0] + 1
 
 
+def _objects(image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.intp]]:
+    """(row, column) of the pixels of each connected object."""
+    _, labels = cv2.connectedComponents(image, connectivity=4)
+    owner = labels[image > 0]
+    by_owner = np.argwhere(image)[np.argsort(owner, kind="stable")]
+    return np.split(by_owner, np.cumsum(np.bincount(owner)[1:-1]))
+
+
 def _box(mask: Mask) -> Box:
     """The part of the image that holds the object, and a pixel around it: what need be looked at."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
@@ -184,15 +192,12 @@ def _loose_fingers(
     body = cv2.distanceTransform(core, cv2.DIST_L2, 5) <= _OPENING * radius
     loose = (solid[box] & ~body).astype(np.uint8)
     near_body = cv2.dilate(body.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(loose, connectivity=4)
+    corner = np.array([side.start for side in box])
     fingers: list[Finger] = []
-    for label in range(1, count):
-        column, row, width, height, area = stats[label]
-        if area < 0.1 * radius * radius:
+    for places in _objects(loose):
+        if len(places) < 0.1 * radius * radius:
             continue
-        around = labels[row : row + height, column : column + width]
-        places = np.argwhere(around == label) + np.array([row, column])
-        points = (places + np.array([side.start for side in box])).astype(np.float64)
+        points = (places + corner).astype(np.float64)
         at_body = near_body[places[:, 0], places[:, 1]]
         if not at_body.any():
             continue

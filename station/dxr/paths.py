@@ -102,14 +102,15 @@ def _smooth_paths(worths: Sequence[Floats]) -> list[npt.NDArray[np.int64]]:
         np.maximum(best, further, out=best)
         np.maximum(best, before[2:-2], out=best)
         np.add(row[2:-2], best, out=row[2:-2])
-    loss = np.array([two, one, 0.0, one, two])
     paths: list[npt.NDArray[np.int64]] = []
     start = 2
     for worth in worths:
         path = np.empty(len(worth), np.int64)
         path[-1] = at = start + int(total[-1, start : start + worth.shape[1]].argmax())
         for row in range(len(worth) - 2, -1, -1):
-            path[row] = at = at - 2 + int((total[row, at - 2 : at + 3] - loss).argmax())
+            far_left, left, here, right, far_right = total[row, at - 2 : at + 3].tolist()
+            from_there = (far_left - two, left - one, here, right - one, far_right - two)
+            path[row] = at = at - 2 + from_there.index(max(from_there))
         paths.append(path - start)
         start += worth.shape[1] + 2
     return paths

@@ -153,7 +153,7 @@ def _band(frame: Frame, walls: Walls, profile: Profile, side: int, depth_px: Flo
     low = np.floor(where.reshape(-1, 2).min(axis=0)).astype(int) - 2
     high = np.ceil(where.reshape(-1, 2).max(axis=0)).astype(int) + 3
     low, high = np.clip(low, 0, np.array(frame.shape) - 1), np.clip(high, 1, frame.shape)
-    crop = frame.pixels[low[0] : high[0], low[1] : high[1]].astype(np.float32)
+    crop = frame.pixels[low[0] : high[0], low[1] : high[1]].astype(np.float32, copy=False)
     rows, columns = where[..., 0] - np.float32(low[0]), where[..., 1] - np.float32(low[1])
     return np.asarray(
         cv2.remap(crop, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32

@@ -20,6 +20,7 @@ Point = tuple[float, float]  # x, y
 
 _AGES = (20.0, 90.0)  # years; at least these are on the axis
 _BMD_STEP = 0.1  # g/cm²
+_MOST_TICKS = 12  # of an axis
 _T_AXIS = (-4.5, 2.0)  # at least these T-scores are on the band
 _SIMPLIFIED_PX = 0.4  # how far a drawn outline may leave its points, in pixels of the printed picture
 
@@ -95,7 +96,7 @@ def age_chart(curve: AgeCurve, patient: Dot, priors: Sequence[Dot], reference: R
         return (high - value) / (high - low)
 
     young = reference.young_adult
-    scores = range(ceil((low - young.mean) / young.sd), floor((high - young.mean) / young.sd) + 1)
+    scores = _whole((low - young.mean) / young.sd, (high - young.mean) / young.sd)
     return AgeChart(
         lines={
             n: tuple((x(a), y(v)) for a, v in zip(curve.ages, curve.at(n), strict=True))
@@ -105,9 +106,19 @@ def age_chart(curve: AgeCurve, patient: Dot, priors: Sequence[Dot], reference: R
         bar=(y(patient.value + patient.u95), y(patient.value - patient.u95)),
         priors=tuple(((x(d.age), y(d.value)), d.comparable) for d in sorted(priors, key=lambda d: d.age)),
         ages=tuple(Tick(x(a), f"{a:g}") for a in np.arange(low_age, high_age + 1, 10)),
-        values=tuple(Tick(y(v), f"{v:.1f}") for v in np.arange(low, high + _BMD_STEP / 2, _BMD_STEP)),
+        values=tuple(
+            Tick(y(n * _BMD_STEP), f"{n * _BMD_STEP:.1f}")
+            for n in _whole(low / _BMD_STEP - 1e-6, high / _BMD_STEP + 1e-6)
+        ),
         scores=tuple(Tick(y(young.mean + t * young.sd), signed(t, 0)) for t in scores),
     )
+
+
+def _whole(low: float, high: float) -> range:
+    """Whole numbers from low to high, so many that their labels do not touch."""
+    step = ceil((floor(high) - ceil(low) + 1) / _MOST_TICKS)
+    first = step * ceil(ceil(low) / step)  # zero stays among them
+    return range(first, floor(high) + 1, step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,7 @@ def band_bar(t: float, t_u95: float, triage: Triage) -> BandBar:
         ),
         score=x(t),
         interval=(x(t - t_u95), x(t + t_u95)),
-        ticks=tuple(Tick(x(n), signed(n, 0)) for n in range(ceil(low), floor(high) + 1)),
+        ticks=tuple(Tick(x(n), signed(n, 0)) for n in _whole(low, high)),
     )
 
 
@@ -179,7 +190,7 @@ def cut_to(outlines: Iterable[Outline], kinds: Sequence[str], margin: float, sha
 
 
 def lines_in(outlines: Iterable[Outline], cut: Cut, shown_px: int) -> tuple[Line, ...]:
-    """Outlines over a picture cut so and shown `shown_px` high; what leaves the picture is left out."""
+    """Outlines over a picture cut so and shown `shown_px` high; who draws them clips what runs out of it."""
     height, width = cut.bottom - cut.top, cut.right - cut.left
     tolerance_px = _SIMPLIFIED_PX * height / shown_px
     found: list[Line] = []
@@ -190,11 +201,7 @@ def lines_in(outlines: Iterable[Outline], cut: Cut, shown_px: int) -> tuple[Line
         kept = cv2.approxPolyDP(points, tolerance_px, closed=False).reshape(-1, 2)
         # the origin of pixels is the centre of the first one, of a picture its corner
         y, x = (kept[:, 0] + 0.5 - cut.top) / height, (kept[:, 1] + 0.5 - cut.left) / width
-        inside = (y >= 0) & (y <= 1) & (x >= 0) & (x <= 1)
-        pieces = np.split(np.arange(len(kept)), np.flatnonzero(np.diff(inside.astype(int))) + 1)
-        found += (
-            Line(outline.kind, tuple((round(float(x[i]), 5), round(float(y[i]), 5)) for i in piece))
-            for piece in pieces
-            if len(piece) > 1 and inside[piece[0]]
-        )
+        if x.max() >= 0 and x.min() <= 1 and y.max() >= 0 and y.min() <= 1:
+            line = zip(x.round(5).tolist(), y.round(5).tolist(), strict=True)
+            found.append(Line(outline.kind, tuple(line)))
     return tuple(found)

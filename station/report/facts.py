@@ -5,13 +5,15 @@ from datetime import date, datetime
 
 from station.devices import EndOfExposure
 from station.exam import Exposure, Patient, Sex
-from station.report.findings import Item, constants, number
+from station.report.findings import Item, constants, number, short
 from station.report.sheet import Sheet
 from station.result import DxrResult, Refused
 
 PRELIMINARY = "PRELIMINARY: physician interpretation required"
 _SEXES = {Sex.FEMALE: "female", Sex.MALE: "male", Sex.OTHER: "other"}
 _UNKNOWN = "unknown"
+_GATES_EXPLAINED = 4  # the others are named
+_DETAIL_CHARACTERS = 120  # of what a gate found
 _HASH_CHARACTERS = 16  # of a calibration's digest; the objects carry all of it
 
 
@@ -115,7 +117,7 @@ def _dose(sheet: Sheet) -> Iterator[Item]:
     known = [e.dap_ugym2 for e in fired if e.dap_ugym2 is not None]
     least = "at least " if 0 < len(known) < len(fired) else ""
     dose = f"{least}{number(sum(known), 2)} µGy·m²" if known else "not measured"
-    yield ("DAP", f"{dose} of {count}" if fired else "no radiation")
+    yield ("DAP", f"{dose} of {count}" if fired else "no exposure was made here")
     yield ("Rejected", f"{len(rejected)}" + (f" ({'; '.join(dict.fromkeys(rejected))})" if rejected else ""))
 
 
@@ -127,7 +129,7 @@ def basis_facts(sheet: Sheet) -> list[Item]:
     if isinstance(result, DxrResult):
         found.append(("Algorithm", f"{result.algorithm}, regions {result.roi_mode}"))
         found += constants(study.protocol.analysis, result)
-    found.append(("Reference", f"{reference.id} ({reference.status}: {reference.source})"))
+    found.append(("Reference", f"{reference.id} ({reference.status}: {short(reference.source)})"))
     found.append(("Protocol", study.protocol.id))
     found.append(("Software", f"dxr-station {study.equipment.software_version}"))
     found.append(("Detector", study.detector_serial))
@@ -143,8 +145,9 @@ def quality_facts(sheet: Sheet) -> list[Item]:
     """Gates by their answer; failed ones with what was found."""
     by_answer: dict[bool | None, list[str]] = {False: [], True: [], None: []}
     for gate in sheet.gates:
-        told = f"{gate.name} ({gate.detail})" if gate.detail and not gate.passed else gate.name
-        by_answer[gate.passed].append(told)
+        same = by_answer[gate.passed]
+        explained = gate.detail and not gate.passed and len(same) < _GATES_EXPLAINED
+        same.append(f"{gate.name} ({short(gate.detail, _DETAIL_CHARACTERS)})" if explained else gate.name)
     words = {False: "Failed", True: "Passed", None: "Not judged"}
     found = [(words[answer], f"{'; '.join(names)}.") for answer, names in by_answer.items() if names]
     return found or [("Gates", "none were given")]
@@ -152,7 +155,7 @@ def quality_facts(sheet: Sheet) -> list[Item]:
 
 def charge_facts(sheet: Sheet) -> list[Item]:
     """The proposed code with its proof, and who released it."""
-    charge, release = sheet.charge, sheet.study.release
+    charge = sheet.charge
     if charge is None:
         return [("Charge", "not decided")]
     code = charge.code
@@ -163,9 +166,10 @@ def charge_facts(sheet: Sheet) -> list[Item]:
     if met:
         found.append(("Met", f"{'; '.join(met)}."))
     if unmet:
-        found.append(("Not met", f"{'; '.join(unmet)}."))
+        found.append(("Not met" if code is None else "Not so, not needed", f"{'; '.join(unmet)}."))
+    release = sheet.study.release or charge.release
     told = "not released" if release is None else f"by {person_name(release.by)}, {_time(sheet, release.at)}"
-    return [*found, ("Released", told)]
+    return [*found, ("Rule", charge.rule), ("Released", told)]
 
 
 def status(sheet: Sheet) -> tuple[bool, str, str]:

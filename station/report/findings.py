@@ -23,6 +23,7 @@ _BANDS = {
 }
 BAND_CAVEAT = "Not a WHO diagnosis; central DXA decides."
 _ORDINALS = {2: "2nd", 3: "3rd", 4: "4th"}
+_SOURCE_CHARACTERS = 240
 _URGENT = ("side-disagrees", "bones-incomplete")  # told before all others
 _TOLD_ELSEWHERE = ("porosity-not-measured",)  # with the porosity
 _PEOPLE = {Sex.FEMALE: "women", Sex.MALE: "men"}
@@ -34,6 +35,11 @@ Tile = dict[str, str]  # label, value, plus, note
 def number(value: float, digits: int) -> str:
     """A number with the typesetter's minus."""
     return f"{value:.{digits}f}".replace("-", "\u2212")
+
+
+def short(text: str, characters: int = _SOURCE_CHARACTERS) -> str:
+    """As much of a text as the page has room for; whole in the protocol and the measurement report."""
+    return text if len(text) <= characters else f"{text[:characters].rstrip()} … (shortened)"
 
 
 def with_u95(measured: Measurement | None, digits: int) -> str:
@@ -130,13 +136,13 @@ def risk(sheet: Sheet, result: DxrResult) -> list[Item]:
         found.append(("Triage", " ".join(told)))
         if bands is not None:
             limits = f"T > {number(meant.upper_t, 1)} unlikely, T ≤ {number(meant.lower_t, 1)} likely"
-            found.append(("Cut-offs", f"{limits} ({bands.status}: {bands.source})."))
+            found.append(("Cut-offs", f"{limits} ({bands.status}: {short(bands.source)})."))
     setting = sheet.study.protocol.analysis.risk
     ratios = setting.hazard_ratios if setting else {}
     found += [_hazard(one, ratios.get(one.outcome)) for one in result.hazards]
     for one in result.absolute_risks:
         spread = f"{one.percent.value:.1f} % ({one.percent.low:.1f} to {one.percent.high:.1f} %)"
-        text = f"Research only: {one.outcome} fracture {spread} on {one.population}: {one.meaning}."
+        text = f"Research only: {one.outcome} fracture {spread} on {one.population}: {short(one.meaning)}."
         found.append(("Within 10 years", text))
     return found
 
@@ -147,7 +153,8 @@ def change(sheet: Sheet) -> list[Item]:
         return [_prior(sheet.priors)] if sheet.priors else [("Earlier", "no DXR-BMD was given.")]
     if not sheet.change["comparable"]:
         reason = sheet.change["reason"]
-        return [("Change", f"Not comparable: {reason['message']}. {reason['remedy']}")]
+        told = _sentence(f"Not comparable: {_difference(reason['message'])}")
+        return [("Change", f"{told} {_sentence(reason['remedy'])}")]
     return [("Change", _change(sheet.change["change"]))]
 
 
@@ -195,7 +202,7 @@ def _hazard(one: Hazard, ratio: HazardRatio | None) -> Item:
     if ratio is None:
         per += f"{per_sd.low:g} to {per_sd.high:g}"
     else:
-        ends = (f"{end.value:g} ({end.status}: {end.source})" for end in (ratio.low, ratio.high))
+        ends = (f"{end.value:g} ({end.status}: {short(end.source)})" for end in (ratio.low, ratio.high))
         per += " to ".join(ends)
     return (f"{_capital(one.outcome)} fracture", f"{times} the mean risk of this age and sex; {per}.")
 
@@ -218,7 +225,13 @@ def _prior(priors: Iterable[Prior]) -> Item:
     newest = max(priors, key=lambda prior: prior.taken)
     spread = "" if newest.u95_g_cm2 is None else f" ± {number(newest.u95_g_cm2, 3)}"
     what = f"{newest.taken}: {number(newest.bmd_g_cm2, 3)}{spread} g/cm²"
-    return ("Earlier", f"{what}, not comparable: {newest.why_not}." if newest.why_not else f"{what}.")
+    why = f", not comparable: {_difference(newest.why_not)}" if newest.why_not else ""
+    return ("Earlier", _sentence(f"{what}{why}"))
+
+
+def _difference(message: str) -> str:
+    """Without the words that stand before it here."""
+    return message.removeprefix("not comparable: ")
 
 
 def _reason(note: Reason) -> str:
@@ -244,8 +257,9 @@ def _sex(sheet: Sheet) -> Sex | None:
 def constants(analysis: Analysis, result: DxrResult) -> Iterator[Item]:
     """The density's constants with where they come from."""
     if result.bmd_constant_g_cm3 is not None:
-        constant = f"{result.bmd_constant_g_cm3:g} g/cm³ ({result.bmd_status}: {result.bmd_constant_source})"
+        source = short(result.bmd_constant_source or "source not given")
+        constant = f"{result.bmd_constant_g_cm3:g} g/cm³ ({result.bmd_status}: {source})"
         yield ("Density constant", constant)
     pores = analysis.default_porosity
     if not result.porosity_measured and result.porosity is not None:
-        yield ("Porosity", f"{pores.value:g} ({pores.status}: {pores.source})")
+        yield ("Porosity", f"{pores.value:g} ({pores.status}: {short(pores.source)})")

@@ -1,137 +1,44 @@
 """Performed procedure steps: what they say, and that a RIS which checks every attribute takes them."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset
+from mpps_exams import (
+    CHARGE,
+    EQUIPMENT,
+    OPENED_AT,
+    RELEASE,
+    an_exam,
+    an_exposure,
+    exams,
+    made,
+    objects_of,
+    some_exposures,
+    study_of,
+)
 
-from simulators.pacs import Hospital as SimulatedHospital
 from simulators.pacs.steps import AT_THE_END, ON_CREATE, Steps
-from station.devices import Delivered, EndOfExposure, Technique
+from station.devices import EndOfExposure
 from station.dicom import mpps
-from station.dicom.association import NetworkError, PeerRefused, PeerSilent, Unreachable
-from station.exam import (
-    DISCONTINUATION_REASONS,
-    Coded,
-    Exam,
-    Exposure,
-    Patient,
-    Release,
-    Sex,
-    Side,
-    WorklistItem,
-)
-from station.hospital import Hospital
-from station.protocols import load_protocol
-from station.study import Equipment, Study
-
-OPENED_AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-PROTOCOL = load_protocol()
-CHARGE = PROTOCOL.codes.acquired_for_dxr
-EQUIPMENT = Equipment("Example site", "DXR1")
-RELEASE = Release("Test^Physician", OPENED_AT + timedelta(minutes=4), physician=True)
-
-texts = st.text(
-    st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="\\^="), max_size=12
-)
-patients = st.builds(
-    Patient,
-    id=st.from_regex(r"[A-Z0-9]{1,12}", fullmatch=True),
-    name=st.builds(lambda family, given: f"{family}^{given}", texts, texts),
-    birth_date=st.none() | st.dates(date(1930, 1, 1), date(2004, 1, 1)),
-    sex=st.none() | st.sampled_from(Sex),
-)
-scheduled = st.builds(
-    WorklistItem,
-    accession_number=st.from_regex(r"[A-Z0-9]{1,16}", fullmatch=True),
-    patient=patients,
-    side=st.sampled_from(Side),
-    procedure_code=st.just("0750T"),
-    study_instance_uid=st.just("2.25.11"),
-    requested_procedure_id=st.just("RP-1"),
-    scheduled_step_id=st.just("SP-1"),
-    procedure=texts,
-    step=texts,
-    codes=st.just(())
-    | st.just((Coded("DXRL", "99SITE", "DXR left hand"), Coded("X" * 20, "99SITE", "long"))),
-    requested_study_uid=st.sampled_from(["", "2.25.77"]),
-)
-emergencies = st.builds(
-    WorklistItem,
-    accession_number=st.just(""),
-    patient=patients,
-    side=st.sampled_from(Side),
-    procedure_code=st.just("0750T"),
-    study_instance_uid=st.just("2.25.11"),
-)
-exams = st.builds(
-    Exam,
-    uid=st.just("2.25.10"),
-    item=scheduled | emergencies,
-    protocol=st.just(PROTOCOL.id),
-    opened_at=st.just(OPENED_AT),
-    hand_size=st.just("medium"),
-)
-deliveries = st.none() | st.builds(
-    Delivered,
-    kvp=st.floats(40, 70),
-    ma=st.floats(10, 200),
-    ms=st.floats(1, 50),
-    mas=st.floats(0.1, 5),
-    end=st.sampled_from(EndOfExposure),
-)
-some_exposures = st.lists(st.tuples(deliveries, st.none() | st.floats(0, 20)), min_size=1, max_size=4).map(
-    lambda many: tuple(
-        Exposure(f"2.25.2{n}", n, Technique(50, 100, 10), OPENED_AT, 1000.0, delivered, dap)
-        for n, (delivered, dap) in enumerate(many, 1)
-    )
-)
-
-
-def study_of(exam, exposures, release=None, code=None):
-    made_at = OPENED_AT + timedelta(minutes=5, microseconds=120)
-    return Study(exam, EQUIPMENT, PROTOCOL, "SN-1", made_at, exposures, {}, {}, code=code, release=release)
-
-
-def made(exam, series, instance, *, image):
-    dataset = Dataset()
-    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1" if image else "1.2.840.10008.5.1.4.1.1.88.67"
-    dataset.SOPInstanceUID = instance
-    dataset.SeriesInstanceUID = series
-    dataset.StudyInstanceUID = exam.item.study_instance_uid
-    if image:
-        dataset.Rows = 10
-    return dataset
-
-
-def objects_of(exam):
-    return [
-        made(exam, "2.25.31", "2.25.311", image=True),
-        made(exam, "2.25.32", "2.25.321", image=True),
-        made(exam, "2.25.33", "2.25.331", image=False),
-        made(exam, "2.25.31", "2.25.312", image=True),
-    ]
+from station.exam import DISCONTINUATION_REASONS, Coded, Side, WorklistItem
 
 
 @pytest.fixture
 def exam():
-    patient = Patient("P1", "Łukasiewicz^Zoë", date(1961, 5, 4), Sex.FEMALE)
-    item = WorklistItem("ACC1", patient, Side.LEFT, "0750T", "2.25.11", "RP-1", "SP-1", step="Hand PA left")
-    return Exam("2.25.10", item, PROTOCOL.id, OPENED_AT, "medium")
+    return an_exam()
 
 
 @pytest.fixture
 def exposure():
-    delivered = Delivered(50.2, 99.6, 10.04, 1.0, EndOfExposure.NORMAL)
-    return Exposure("2.25.12", 1, Technique(50, 100, 10), OPENED_AT, 1000.0, delivered, 2.4, image=True)
+    return an_exposure()
 
 
 # --- what they say --------------------------------------------------------------------------------------
 
 
+@settings(max_examples=60)
 @given(exams, some_exposures, st.sampled_from(sorted(DISCONTINUATION_REASONS)), st.booleans())
 def test_a_checking_ris_takes_every_step_to_its_end(exam, exposures, reason, finished):
     ris = Steps()
@@ -146,6 +53,7 @@ def test_a_checking_ris_takes_every_step_to_its_end(exam, exposures, reason, fin
     assert ris.all()["2.25.1"].status == ("COMPLETED" if finished else "DISCONTINUED")
 
 
+@settings(max_examples=60)
 @given(exams, some_exposures, st.booleans(), st.sampled_from(["none", "code", "charge"]))
 def test_a_charge_is_only_on_a_completed_step_and_only_where_one_was_given(exam, exposures, finished, told):
     assert mpps.created(exam, EQUIPMENT, "DXR1").BillingProcedureStepSequence == []
@@ -161,6 +69,16 @@ def test_a_charge_is_only_on_a_completed_step_and_only_where_one_was_given(exam,
     ]
     expected = [("0750T", "C4", CHARGE.meaning)] if finished and told == "charge" else []
     assert billed == expected
+
+
+def test_what_was_performed_is_what_the_objects_say_and_never_merely_what_was_ordered(exam, exposure):
+    ordered = replace(exam, item=replace(exam.item, codes=(Coded("0750T", "C4", "ordered"),)))
+    refused = mpps.completed(study_of(ordered, (exposure,)), objects_of(ordered))
+    assert "ProcedureCodeSequence" not in refused
+    assert "PerformedProtocolCodeSequence" not in refused
+    measured = mpps.completed(study_of(ordered, (exposure,), code=CHARGE), objects_of(ordered))
+    for performed in (measured.ProcedureCodeSequence, measured.PerformedProtocolCodeSequence):
+        assert [code.CodeMeaning for code in performed] == [CHARGE.meaning]
 
 
 def test_a_charge_needs_a_release_and_must_be_what_the_objects_say(exam, exposure):
@@ -304,87 +222,3 @@ def test_what_was_not_created_or_must_not_change_cannot_be_set(exam, exposure):
         ["BillingProcedureStepSequence", "was", "not", "created"],
         ["PatientID", "may", "not", "be", "set"],
     ]
-
-
-# --- over the network ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def peer():
-    with SimulatedHospital() as hospital:
-        yield hospital
-
-
-@pytest.fixture
-def hospital(peer):
-    quick = {"connect_s": 5, "answer_s": 2, "network_s": 10}
-    return Hospital.model_validate({**peer.config(), "timeouts": quick})
-
-
-def sent(hospital, exam, exposure, tmp_path):
-    """The exam's whole step as files, sent."""
-    study = study_of(exam, (exposure,), RELEASE, CHARGE)
-    for action, dataset in (
-        ("create", mpps.created(exam, EQUIPMENT, hospital.ae_title)),
-        ("set", mpps.completed(study, objects_of(exam), charge=CHARGE)),
-    ):
-        mpps.write(dataset, tmp_path / action)
-        mpps.send(hospital, action, *mpps.read(tmp_path / action))
-
-
-def test_a_step_reaches_the_ris_with_names_and_charge_and_a_repeat_does_no_harm(
-    exam, exposure, peer, hospital, tmp_path
-):
-    sent(hospital, exam, exposure, tmp_path)
-    sent(hospital, exam, exposure, tmp_path)
-    step = peer.steps[mpps.uid(exam)]
-    assert step.history == ["N-CREATE IN PROGRESS", "N-SET COMPLETED"]
-    assert step.attributes.PatientName == "Łukasiewicz^Zoë"
-    assert [c.CodeValue for c in step.attributes.BillingProcedureStepSequence] == ["0750T"]
-    assert [text[:5] for text in peer.complaints] == ["0111H", "0110H"]
-
-
-def test_a_final_set_that_differs_from_what_the_ris_has_is_refused_for_good(
-    exam, exposure, peer, hospital, tmp_path
-):
-    sent(hospital, exam, exposure, tmp_path)
-    with pytest.raises(PeerRefused, match="may no longer be updated") as refusal:
-        mpps.send(hospital, "set", mpps.uid(exam), mpps.discontinued(exam, "110513", OPENED_AT))
-    assert (refusal.value.status, refusal.value.again) == (0x0110, False)
-    assert peer.steps[mpps.uid(exam)].status == "COMPLETED"
-
-
-def test_a_set_before_its_create_is_refused_and_says_what_is_missing(exam, hospital):
-    with pytest.raises(PeerRefused, match="must be created first") as refusal:
-        mpps.send(hospital, "set", mpps.uid(exam), mpps.discontinued(exam, "110513", OPENED_AT))
-    assert not refusal.value.again
-
-
-@pytest.mark.parametrize(
-    ("status", "again"), [("0110", True), ("0213", True), ("0106", False), ("0124", False)]
-)
-def test_a_refusing_ris_is_asked_again_only_where_it_may_change_its_mind(exam, peer, hospital, status, again):
-    peer.spoil("mpps-refused", status)
-    step = mpps.created(exam, EQUIPMENT, hospital.ae_title)
-    with pytest.raises(PeerRefused) as refusal:
-        mpps.send(hospital, "create", mpps.uid(exam), step)
-    assert (refusal.value.status, refusal.value.again) == (int(status, 16), again)
-    peer.heal()
-    mpps.send(hospital, "create", mpps.uid(exam), step)
-    assert peer.steps[mpps.uid(exam)].status == "IN PROGRESS"
-
-
-@pytest.mark.parametrize(
-    ("ill", "error"), [("down", Unreachable), ("silent", PeerSilent), ("reject", NetworkError)]
-)
-def test_a_ris_that_is_not_there_is_a_reason_to_try_again(exam, peer, hospital, ill, error):
-    peer.spoil(ill, "ris")
-    with pytest.raises(error) as trouble:
-        mpps.send(hospital, "create", mpps.uid(exam), mpps.created(exam, EQUIPMENT, hospital.ae_title))
-    assert trouble.value.again
-
-
-def test_a_hospital_without_mpps_is_told_so(exam, hospital):
-    without = hospital.model_copy(update={"mpps": None})
-    with pytest.raises(ValueError, match="has no mpps"):
-        mpps.send(without, "create", mpps.uid(exam), mpps.created(exam, EQUIPMENT, "DXR1"))

@@ -23,7 +23,7 @@ ROWS, COLUMNS = 120, 90  # of the images in conftest
 KINDS = ("hand", "axis", "path", "periosteal", "endosteal", "region", "narrowest", "failed")
 needs_dcmpschk = pytest.mark.skipif(shutil.which("dcmpschk") is None, reason="dcmtk is not installed")
 # The fixtures that are given are factories and frozen values: nothing of one example reaches the next.
-pure = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+pure = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from io import BytesIO
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from station.dicom import document, dose, measurements, presentation_state, rejection
@@ -56,3 +58,10 @@ def objects_of(study, processing, presentation, context):
         rejection.build(study, refused, rejection.QUALITY, Coded("111209", "DCM", "Positioning")),
     )
     return dict(zip(NAMES, every, strict=True))
+
+
+def again(dataset):
+    """As it comes out of its file: another object, cheaper than a deep copy."""
+    file = BytesIO()
+    pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    return pydicom.dcmread(BytesIO(file.getvalue()))

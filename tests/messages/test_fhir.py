@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from message_samples import MEASURED, OPERATOR, PHYSICIAN, PROTOCOL, REFUSED, STARTED_AT
 
 from station.codes import quantities
-from station.exam import Side
+from station.exam import Sex, Side
 from station.messages import hl7
 from station.messages.fhir import bundle
 from station.result import Measurement
@@ -78,6 +78,8 @@ def test_everything_is_preliminary_until_a_physician_releases_it(make_study, rel
     found = resources(bundle(make_study(release=release)))
     (report,) = found["DiagnosticReport"]
     assert {one["status"] for one in (report, *found["Observation"])} == {status}
+    issued = "2026-03-03T00:10:00+01:00" if status == "final" else "2026-03-03T00:00:00+01:00"
+    assert {one["issued"] for one in (report, *found["Observation"])} == {issued}
     assert (PRELIMINARY in report["conclusion"]) == (status == "preliminary")
     assert ("resultsInterpreter" in report) == (status == "final")
 
@@ -178,6 +180,17 @@ def test_every_observation_says_its_side_in_code_and_words(make_study, side, cod
         (told,) = [part for part in one["component"] if coded(part) == "DXR-SIDE"]
         assert told["valueCodeableConcept"]["coding"][0]["code"] == code
         assert f"{side.word} hand" in one["bodySite"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("sex", "gender"), [(Sex.FEMALE, "female"), (Sex.MALE, "male"), (Sex.OTHER, "other"), (None, "unknown")]
+)
+def test_the_patient_is_told_as_ordered(make_study, sex, gender):
+    (patient,) = resources(bundle(make_study(patient={"sex": sex})))["Patient"]
+    (name,) = patient["name"]
+    assert (patient["gender"], patient["birthDate"]) == (gender, "1961-05-04")
+    assert (name["family"], name["given"]) == ("Łukasiewicz", ["Zoë", "Anna"])
+    assert (name["prefix"], name["suffix"]) == (["Dr."], ["MSc"])
 
 
 def test_the_groups_of_a_japanese_name_say_how_they_are_written(make_study):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from message_samples import MEASURED, OPERATOR, PHYSICIAN, PROTOCOL, REFUSED, STARTED_AT
 
 from station.codes import SCHEME, TERMS, quantities
-from station.exam import Release, Side
+from station.exam import Release, Sex, Side
 from station.messages import hl7
 from station.messages.segments import escape, number, patient_names, segment
 from station.result import Measurement
@@ -88,6 +88,13 @@ def test_every_number_of_the_result_arrives_with_its_unit_and_its_uncertainty(st
     assert len(numbers) == len(wanted) + sum(one.u95 is not None for one in wanted)
 
 
+def test_every_observation_says_when_and_every_number_with_what(study, messages):
+    for one in observations(hl7.results(study, messages)).values():
+        assert (one[14], one[19]) == ("20260302235803+0100", "20260303000000+0100")
+        if one[2] == "NM":
+            assert (one[17], one[18]) == ("^dxr-open@3", "SIM-1")
+
+
 def test_scores_and_density_name_their_population_and_carry_no_flag(study, messages):
     read = observations(hl7.results(study, messages))
     for code in ("DXR-BMD", "DXR-T", "DXR-Z"):
@@ -134,6 +141,7 @@ def test_a_physicians_release_makes_it_final_and_names_the_physician(make_study,
     message = hl7.results(make_study(release=PHYSICIAN), messages)
     (request,) = fields(message, "OBR")
     assert request[25] == "F"
+    assert request[22] == "20260303001000+0100"
     assert request[32] == "&Test&Physician&&&Dr."
     assert {one[11] for one in fields(message, "OBX")} == {"F"}
     assert PRELIMINARY not in message
@@ -251,7 +259,10 @@ def test_a_charge_carries_the_code_with_the_sites_own_text_once(make_study, mess
     assert transaction[26] == modifier
     assert transaction[10] == "1"
     assert transaction[4] == "20260302235803+0100"
+    assert transaction[5] == "20260303001000+0100"
+    assert transaction[21] == "^Test^Referrer"
     assert transaction[23] == "ACC-9"
+    assert transaction[24] == "^Demo^Operator"
     assert fields(message, "EVN")[0][2] == "20260303001000+0100"
     assert fields(message, "PID")[0][3] == "P-17"
 
@@ -343,6 +354,12 @@ def test_times_without_a_zone_are_refused(make_study, messages):
     ):
         with pytest.raises(ValueError, match="time zone"):
             hl7.results(naive, messages)
+
+
+@pytest.mark.parametrize(("sex", "letter"), [(Sex.FEMALE, "F"), (Sex.MALE, "M"), (Sex.OTHER, "O")])
+def test_the_patient_is_told_as_ordered(make_study, messages, sex, letter):
+    (person,) = fields(hl7.results(make_study(patient={"sex": sex}), messages), "PID")
+    assert (person[3], person[7], person[8]) == ("P-17", "19610504", letter)
 
 
 def test_unknown_birth_date_and_sex_stay_unknown(make_study, messages):

@@ -49,6 +49,19 @@ def exposure(number, **changes):
     return replace(made, image=True, **changes)
 
 
+def facts_of(result):
+    """Of an exam that may be charged."""
+    return Facts(
+        acquired_here=True,
+        under_dxr_protocol=True,
+        accepted=True,
+        side_agrees=True,
+        result=result,
+        image_present=True,
+        already_charged=False,
+    )
+
+
 @pytest.fixture(scope="session")
 def sheet(shot):
     """A measured exam, its first image rejected, before any release."""
@@ -78,7 +91,7 @@ def sheet(shot):
         reference=reference,
         picture=Picture(shown.frame.pixels, shown.window_center, shown.window_width, (0.1, 0.1)),
         outlines=outlines(trace),
-        charge=code_for(Facts(True, True, True, True, result), protocol.codes),
+        charge=code_for(facts_of(result), protocol.codes),
         gates=gates_of(result),
         calibration=Calibration(OPENED_AT - timedelta(days=2), "ab12" * 16, "SIM-PANEL"),
     )

@@ -2,9 +2,10 @@
 
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from importlib.metadata import entry_points
 
@@ -252,21 +253,34 @@ def test_with_certificates_only_those_whom_it_trusts_are_served(tmp_path):
             shown = ("+tls", str(tls.key), str(tls.certificate), "+cf", str(known.authorities))
             assert (dcmtk("echoscu", *shown, *cipher, *where).returncode == 0) is good
         assert dcmtk("echoscu", *where).returncode != 0
+        context = ssl.create_default_context(cafile=str(known.authorities))
+        context.load_cert_chain(known.certificate, known.key)
+        said = talk(opened.addresses["mllp"], MESSAGE.format("M1"), tls=context)
+        assert said[0][1] == "MSA|AA|M1"
+        with pytest.raises(OSError, match=r"closed|reset"):
+            talk(opened.addresses["mllp"], MESSAGE.format("M2"))
+        assert len(opened.messages) == 1
         assert load_from(opened.config(), tmp_path).worklist.plain is False
 
 
 # --- messages --------------------------------------------------------------------------------------------
 
 
-def talk(address, *texts):
+def talk(address, *texts, tls=None):
     """Acknowledgements, each as its segments."""
     answered = []
-    with socket.create_connection(address, timeout=10) as line:
+    with ExitStack() as open_lines:
+        line = open_lines.enter_context(socket.create_connection(address, timeout=10))
+        if tls:
+            line = open_lines.enter_context(tls.wrap_socket(line, server_hostname=address[0]))
         for text in texts:
             line.sendall(b"\x0b" + text.encode() + b"\x1c\r")
             read = b""
             while not read.endswith(b"\x1c\r"):
-                read += line.recv(4096)
+                came = line.recv(4096)
+                if not came:
+                    raise ConnectionError("the peer closed the connection")
+                read += came
             answered.append(read[1:-2].decode().split("\r"))
     return answered
 
@@ -277,6 +291,15 @@ def test_messages_are_acknowledged_and_kept(hospital):
     assert [segments[1] for segments in said] == ["MSA|AA|M1", "MSA|AA|M2", "MSA|AA|M1"]
     assert said[0][0].split("|")[8] == "ACK"
     assert hospital.messages == texts
+
+
+def test_an_acknowledgement_can_be_lost_of_a_message_that_was_taken(hospital):
+    hospital.spoil("ack-lost")
+    with pytest.raises(ConnectionError):
+        talk(hospital.addresses["mllp"], MESSAGE.format("M1"))
+    hospital.heal()
+    assert talk(hospital.addresses["mllp"], MESSAGE.format("M1"))[0][1] == "MSA|AA|M1"
+    assert hospital.messages == [MESSAGE.format("M1")] * 2
 
 
 def test_messages_can_be_refused_and_nonsense_is(hospital):

@@ -54,7 +54,14 @@ def test_a_first_exam_on_a_fresh_machine_measures_the_phantom_and_is_coded_0750t
     assert (code, report["status"], report["code"], report["scale"]) == (0, "measured", "0750T", "absolute")
     assert report["dxr"]["t_mm"] == pytest.approx(truth_t_mm(), abs=0.1)
     assert report["dxr"]["t_mm"] == pytest.approx(sum(b["t_mm"] for b in report["dxr"]["bones"].values()) / 3)
-    assert [Path(path).suffix for path in report["objects"]] == [".dcm", ".dcm"]
+    assert [Path(path).name for path in report["objects"]] == [
+        "for-processing.dcm",
+        "for-presentation.dcm",
+        "edges.dcm",
+        "measurements.dcm",
+        "dose.dcm",
+        "report.dcm",
+    ]
     assert all((tmp_path / path).is_file() for path in report["objects"])
 
 
@@ -291,12 +298,14 @@ def test_a_room_without_a_camera_needs_somebody_who_signs_the_checklist(site, tm
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy (Debian: dicom3tools)")
-def test_the_image_pair_of_an_exam_is_valid_dicom(site):
+def test_the_objects_of_an_exam_are_valid_dicom(site):
     for side, more in (("L", []), ("R", ["--technique", "kvp=55,ma=100,ms=8"])):
         _, report = exam(site, "--side", side, *more)
         for path in report["objects"]:
             done = subprocess.run(["dciodvfy", site / path], capture_output=True, text=True, check=False)
-            assert [line for line in done.stderr.splitlines() if line.startswith(("Error", "Warning"))] == []
+            found = [line for line in done.stderr.splitlines() if line.startswith(("Error", "Warning"))]
+            # a private scheme, declared in Coding Scheme Identification, is no term the validator knows
+            assert [line for line in found if "Unrecognized defined term <99DXR>" not in line] == []
 
 
 def test_states_drivers_and_check_print_text_and_json(site):
