@@ -369,6 +369,15 @@ def test_what_waits_for_another_destination_goes_as_soon_as_that_is_done(running
     wait_for(lambda: all_committed(rig), "the one that waited")
 
 
+def test_a_courier_that_was_stopped_does_the_rest_when_asked_again(rig):
+    stop = threading.Event()
+    stop.set()
+    rig.courier.run(stop)
+    rig.outbox.put(rig.objects())
+    rig.courier.step()
+    assert all_committed(rig)
+
+
 def test_a_defect_in_a_sender_is_told_and_does_not_end_delivery(running):
     rig = running
     good = rig.archives["pacs"].send
