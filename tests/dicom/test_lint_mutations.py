@@ -311,6 +311,11 @@ SEEDED = [
     ("dose", "ExposureIndex is", "dose", consistent_index),
     ("dose+pair", "ImageAndFluoroscopyAreaDoseProduct", "linear", drop("ImageAndFluoroscopyAreaDoseProduct")),
     ("exposure-index+dose", "does not follow", "dose", becomes(3.0, EVENT, dcm("113847"))),
+    ("dose", "although the dose of an event", "dose", without(dcm("122130"), EVENT)),
+    ("dose", "never zero", "dose", becomes(0.0, EVENT, dcm("122130"))),
+    ("exposure-index", "given together", "dose", without(dcm("113846"), EVENT)),
+    ("pixels", "the intent 'FOR PROCESSING'", "picture", put("PresentationIntentType", "FOR PROCESSING")),
+    ("date+pair+dose", "acquired at", "linear", put("AcquisitionDate", "20260301")),
     # between the objects
     ("reference", "another study", "report", lambda d: setattr(evidence(d), "StudyInstanceUID", "2.25.9")),
     (
