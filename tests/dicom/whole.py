@@ -47,10 +47,11 @@ def study_of(make_study, exposure, context):
     )
 
 
-def objects_of(study, processing, presentation, context):
-    """The objects by name, as the station would send them."""
+def objects_of(study, processing, presentation, context, accepted=None):
+    """The objects by name, as the station would send them; `accepted` is the second exposure's context."""
     refused, pair = (
-        build_pair(study.exam, each, processing, presentation, context) for each in study.exposures
+        build_pair(study.exam, exposure, processing, presentation, each)
+        for exposure, each in zip(study.exposures, (context, accepted or context), strict=True)
     )
     lines = (Line("hand", "hand", np.array([[10.0, 10.0], [100.0, 12.0], [90.0, 80.0]])),)
     report = measurements.build(study, pair[0])
