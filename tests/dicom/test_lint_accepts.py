@@ -84,3 +84,13 @@ def test_what_can_happen_is_no_contradiction(known, processing, presentation, co
     now = study.made_at + timedelta(seconds=1)
     assert problems(objects, study.exam, now=now) == ()
     assert problems(objects, now=now) == ()
+
+
+def test_a_clock_that_was_set_back_keeps_no_image_from_the_archive(known, processing, presentation, context):
+    """Without the exam nobody knows whose clock it was, and it is told."""
+    back = timedelta(hours=1)
+    exposures = tuple(replace(each, started_at=each.started_at - back) for each in known.exposures)
+    for study in (replace(known, exposures=exposures), replace(known, made_at=known.made_at - back)):
+        objects = list(objects_of(study, processing, presentation, context).values())
+        assert problems(objects, study.exam) == ()
+        assert {reason.id for reason in problems(objects)} == {"dicom-date"}

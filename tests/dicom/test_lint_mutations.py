@@ -114,7 +114,7 @@ def both_sides(value, *codes):
 
 
 def early(dataset):
-    dataset.ContentDate, dataset.ContentTime = "20260302", "235900"
+    dataset.ContentDate, dataset.ContentTime = "20260301", "235900"
 
 
 def other_unit(dataset):
@@ -210,7 +210,7 @@ SEEDED = [
     ("date", "no date", "report", put("SeriesDate", "20260231")),
     ("date", "the exam at", "page", put("StudyTime", "234900")),
     ("date", "of an acquisition|from an acquisition", "linear", early),
-    ("date", "in a study opened", "note", put("ContentDate", "20260302")),
+    ("date", "in a study opened", "note", put("ContentDate", "20260301")),
     ("date", "was calibrated", "picture", put("DateOfLastDetectorCalibration", "20260304")),
     ("date", "an age of", "report", put("PatientAge", "054Y")),
     ("date", "born after", "report", put("PatientBirthDate", "20270101")),
