@@ -29,6 +29,7 @@ _EARLY = timedelta(minutes=1)  # by which clocks of different systems may differ
 # A station's clock may be set right within an exam; an image of an irradiated patient is not held back for it
 CLOCK_SET = timedelta(days=1)
 _LONG_STUDY = timedelta(days=2)  # between the study's opening and an acquisition: more is another day's
+_CONTROL = frozenset(map(chr, (*range(32), 127)))  # an ideographic space is none
 _PN_GROUP, _PN_GROUPS, _PN_COMPONENTS = 64, 3, 5  # PS3.5 6.2.1.2
 
 
@@ -175,7 +176,7 @@ def names(seen: Seen, _exam: Exam | None) -> Findings:
             continue
         groups = str(element.value).split("=")
         if len(groups) > _PN_GROUPS or any(
-            len(group) > _PN_GROUP or group.count("^") >= _PN_COMPONENTS or not group.isprintable()
+            len(group) > _PN_GROUP or group.count("^") >= _PN_COMPONENTS or not _CONTROL.isdisjoint(group)
             for group in groups
         ):
             yield (
