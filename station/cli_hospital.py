@@ -1,4 +1,4 @@
-"""Commands for the way between station and hospital: worklist, outbox, release, reconcile, lint."""
+"""Commands for the way between station and hospital: worklist, outbox, release, reconcile, doctor, lint."""
 
 import json
 from contextlib import ExitStack
@@ -111,6 +111,24 @@ def reconcile(
         issued = amend.reconcile(books, exam, item, RealClock().wall())
         shown = amend.told(books, issued, liaison.settle(exam, deliver))
     typer.echo(json.dumps(shown) if as_json else amend.text(shown))
+
+
+@app.command()
+def doctor(
+    study: Annotated[str, typer.Option(help="Study or exam UID: why is it not in the archive?")] = "",
+    hospital: HospitalOption = "hospital-example",
+    out: Out = Path("dxr-exams"),
+    as_json: Json = False,
+) -> None:
+    """Try every hop to the hospital: what answers, what does not, and what to do. Exits 5 if one fails."""
+    from station import delivery
+    from station.hops import as_json as hops_json
+    from station.hops import lines
+
+    with usage_errors():
+        hops = delivery.examined(hospital_of(hospital), out, study)
+    typer.echo(json.dumps(hops_json(hops)) if as_json else "\n".join(lines(hops)))
+    raise typer.Exit(_NETWORK if any(hop.ok is False for hop in hops) else 0)
 
 
 @app.command()

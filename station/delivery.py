@@ -9,11 +9,13 @@ from typing import Any
 
 from station.clock import RealClock
 from station.durable import only_here
+from station.hops import Hop
 from station.hospital import Hospital
 from station.liaison import Liaison
 from station.outbox.courier import Happened
 from station.outbox.job import Job, State
 from station.outbox.queue import Outbox
+from station.spool import Spool
 
 
 def look(
@@ -43,6 +45,29 @@ def look(
             "destinations": [asdict(one) for one in outbox.summary()],
             "damaged": [str(path) for path in outbox.damaged],
         }
+
+
+def examined(hospital: Hospital | None, folder: Path, study: str) -> list[Hop]:
+    """Every hop to everybody, or of one study or exam to the archives. Raises ValueError."""
+    from station.doctor import examine_peers, examine_study, examine_worklist
+
+    if hospital is None:
+        raise ValueError("the doctor needs --hospital, the file that says who is where")
+    if not study:
+        hops = examine_worklist(hospital, RealClock().wall())
+        return hops + [hop for hop in examine_peers(hospital) if not hop.name.startswith("worklist")]
+    exam_uid, study_uid = _known(folder, study)
+    return examine_study(hospital, study_uid, Outbox(folder, RealClock()).jobs(exam_uid))
+
+
+def _known(folder: Path, wanted: str) -> tuple[str, str]:
+    """Exam and study UID of an exam on this station."""
+    spool = Spool(folder / "spool")
+    for path in spool.root.glob("*/exam.json"):
+        exam = spool.record(path.parent).exam
+        if wanted in {exam.uid, exam.item.study_instance_uid}:
+            return exam.uid, exam.item.study_instance_uid
+    raise ValueError(f"no exam or study {wanted} on this station; dxr-station outbox lists them")
 
 
 def trouble(shown: Mapping[str, Any], *, asked: bool) -> bool:

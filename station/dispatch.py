@@ -12,11 +12,11 @@
 Jobs and their contents follow from the exam alone, so whatever is told again after a crash is the same job.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -28,7 +28,7 @@ from station.exam import Exam
 from station.hospital import Hospital
 from station.issue import Issued
 from station.ledger import Ledger
-from station.messages import hl7
+from station.messages import fhir, hl7
 from station.outbox.job import Job, Kind
 from station.outbox.queue import Outbox
 from station.protocols import Code
@@ -36,7 +36,8 @@ from station.result import DxrResult
 from station.spool import Spool
 from station.study import Equipment, Study
 
-_EARLIER = "earlier.json"
+if TYPE_CHECKING:
+    from station.dicom.priors import Wanted
 
 
 class Dispatch:
@@ -46,10 +47,12 @@ class Dispatch:
         self.hospital, self.outbox = hospital, outbox
         self._spool, self._equipment = spool, equipment
         self._station = spool.root.parent
+        self.opened: SimpleQueue[Exam] = SimpleQueue()  # whose earlier visits are wanted
         self._ledger = Ledger(self._station / "charges.db")
 
     def started(self, exam: Exam) -> None:
         """The exam is open."""
+        self.opened.put(exam)
         if self.hospital.mpps is None:
             return
         step = mpps.created(exam, self._equipment, self.hospital.ae_title)
@@ -84,6 +87,11 @@ class Dispatch:
             step = mpps.discontinued(exam, reason, ended_at, exposures, heads)
             self.outbox.put([self._step(exam, Kind.STEP_SET, step)])
 
+    def sent(self, exam: Exam) -> set[Path]:
+        """Files of all objects that were given to an archive, or may have been."""
+        jobs = self.outbox.jobs(exam.uid)
+        return {self.outbox.path(job) for job in jobs if job.kind is Kind.OBJECT}
+
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
         kinds = {Kind.OBJECT, Kind.RESULTS, Kind.CHARGE, Kind.BUNDLE}
@@ -107,11 +115,26 @@ class Dispatch:
         return f"{sent} and is not charged again; have billing move it to {exam.item.accession_number}"
 
     def earlier(self, exam: Exam) -> tuple[Mapping[str, Any], ...]:
-        """What is known of earlier visits, as the JSON of `exam`; empty while it was not fetched."""
-        try:
-            return tuple(json.loads((self._spool.folder(exam) / _EARLIER).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+        """Earlier visits as far as they were fetched by now, as the JSON of `exam`; nobody waits for more."""
+        folder = self.earlier_folder(exam)
+        if not folder.is_dir():
             return ()
+        from station.dicom import earlier, priors  # pynetdicom takes its time
+
+        return tuple(one.report for one in priors.kept(folder, _wanted(exam), earlier.read).priors)
+
+    def fetch_earlier(self, exam: Exam) -> None:
+        """Look for earlier visits at the archive, in the caller's thread. Raises `NetworkError`."""
+        from station.dicom import earlier, priors
+
+        if self.hospital.priors is not None:
+            folder = self.earlier_folder(exam)
+            folder.mkdir(exist_ok=True)
+            priors.fetch(self.hospital, _wanted(exam), folder, earlier.read)
+
+    def earlier_folder(self, exam: Exam) -> Path:
+        """Where the reports of earlier visits are kept."""
+        return self._spool.folder(exam) / "earlier"
 
     # --- jobs ----------------------------------------------------------------------------------------
 
@@ -125,7 +148,7 @@ class Dispatch:
                     yield Job(Kind.OBJECT, exam.uid, name, uid, self._relative(path), sop_class)
 
     def _rejected(self, exam: Exam) -> list[Path]:
-        return sorted(self._spool.folder(exam).glob("exposure-*/*.dcm"))
+        return sorted(self._spool.objects(exam).glob("exposure-*/*.dcm"))
 
     def _step(self, exam: Exam, kind: Kind, step: Dataset) -> Job:
         path = (
@@ -151,6 +174,14 @@ class Dispatch:
             text = hl7.charge(study, issued.charge, told)
             yield self._message(study.exam, Kind.CHARGE, "charges", text)
 
+        if told.fhir is not None:
+            path = (
+                self._spool.objects(study.exam) / f"{study.exam.uid_for('bundle', issued.report.stem)}.json"
+            )
+            with replacing(path) as file:
+                file.write(fhir.bundle(study, issued.charge, issued.report.read_bytes()).encode())
+            yield Job(Kind.BUNDLE, study.exam.uid, "fhir", path.stem, self._relative(path))
+
     def _message(self, exam: Exam, kind: Kind, destination: str, text: str) -> Job:
         name = hl7.control_id(text)
         path = self._spool.objects(exam) / f"{kind}-{name}.hl7"
@@ -160,6 +191,12 @@ class Dispatch:
 
     def _relative(self, path: Path) -> str:
         return str(path.relative_to(self._station))
+
+
+def _wanted(exam: Exam) -> "Wanted":
+    from station.dicom.priors import Wanted
+
+    return Wanted(exam.item.patient, exam.item.side, exam.item.study_instance_uid)
 
 
 def _head(path: Path) -> Dataset:

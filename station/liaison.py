@@ -7,10 +7,12 @@ when an exam opens. Nobody in the room waits for any of them.
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from queue import Empty
 from time import monotonic
 
 from station.clock import RealClock
@@ -38,7 +40,7 @@ def connected(dispatch: Dispatch, journal: Journal, folder: Path) -> Generator["
         at, exam = RealClock().wall(), event.exam_uid or None
         journal.record(("network", event.name), "", at, exam, asdict(event))
 
-    with Liaison(dispatch.hospital, dispatch.outbox, folder, note).running() as liaison:
+    with Liaison(dispatch.hospital, dispatch.outbox, folder, note).running(dispatch) as liaison:
         yield liaison
 
 
@@ -78,12 +80,19 @@ class Liaison:
         self._refresh = threading.Event()
 
     @contextmanager
-    def running(self) -> Generator["Liaison"]:
-        """All threads, until the block is left. A port that is taken is a note, not an error."""
+    def running(self, dispatch: Dispatch | None = None) -> Generator["Liaison"]:
+        """All threads, until the block is left. A port that is taken is a note, not an error.
+
+        With `dispatch`, earlier visits of whoever's exam is opened are looked for.
+        """
         self._stop.clear()
-        threads = [threading.Thread(target=self.courier.run, args=(self._stop,), name="courier")]
+        threads = [threading.Thread(target=self._deliver, name="courier")]
         if self.hospital.worklist is not None:
             threads.append(threading.Thread(target=self._keep_worklist, name="worklist"))
+        if dispatch is not None and self.hospital.priors is not None:
+            threads.append(
+                threading.Thread(target=self._keep_earlier, args=(dispatch,), name="earlier visits")
+            )
         listener = listening(self.hospital, self.courier) if self.hospital.port else None
         if listener is not None:
             try:
@@ -119,6 +128,22 @@ class Liaison:
             self._stop.wait(_SETTLE_POLL_S)
         jobs = self.outbox.jobs(exam_uid)
         return {str(state): sum(job.state is state for job in jobs) for state in State}
+
+    def _deliver(self) -> None:
+        if self.hospital.archives or self.hospital.mpps:
+            import_module("station.dicom.association")  # before the first exam opens, not in its time
+        self.courier.run(self._stop)
+
+    def _keep_earlier(self, dispatch: Dispatch) -> None:
+        while not self._stop.is_set():
+            with suppress(Empty):
+                exam = dispatch.opened.get(timeout=_SETTLE_POLL_S)
+                try:
+                    dispatch.fetch_earlier(exam)
+                except NetworkError as error:
+                    self._note(Happened("unreachable", "priors", exam.uid, (), error.message, error.remedy))
+                except Exception as error:  # noqa: BLE001  a thread's top: an exam without its priors goes on
+                    self._note(Happened("failed", "priors", exam.uid, message=repr(error), alarm=True))
 
     def _keep_worklist(self) -> None:
         every_s = self.hospital.worklist.refresh_s if self.hospital.worklist else 0

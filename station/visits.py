@@ -24,7 +24,7 @@ def compared(
         then = record_of(report)
         if isinstance(then, Reason):
             continue  # no density, nothing to show
-        found = compare(then, now, cv) if now else None
+        found = compare(then, now, cv) if now and cv else None
         why_not = found.message if isinstance(found, Reason) else ""
         priors.append(Prior(then.taken, then.bmd_g_cm2, report["dxr"].get("bmd_u95"), why_not))
         if found is not None and not why_not:

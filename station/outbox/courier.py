@@ -128,13 +128,14 @@ class Courier:
         """Serve until `stop`, each destination in a thread of its own; returns when all have ended."""
         self._stopping.clear()
         threads: dict[str, threading.Thread] = {}
+        revision = -1
         while not stop.is_set():
             for name in self._outbox.destinations():
                 if name not in threads:
                     threads[name] = threading.Thread(target=self._tend, args=(name,), name=f"courier {name}")
                     threads[name].start()
             self._outbox.refresh()
-            stop.wait(_LOOK_S)
+            revision = self._outbox.wait(revision, _LOOK_S)
         self._stopping.set()
         self._outbox.ring()
         for thread in threads.values():

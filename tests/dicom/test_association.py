@@ -14,7 +14,6 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind, Verification
 
-from station.network import PeerSilent, TlsFailed, Unreachable, probe
 from station.dicom.association import (
     AssociationRefused,
     NotSupported,
@@ -24,8 +23,10 @@ from station.dicom.association import (
     server_context,
 )
 from station.hospital import Hospital, Peer, Timeouts, Tls
+from station.network import PeerSilent, TlsFailed, Unreachable, probe
 
-QUICK = Timeouts(connect_s=2, answer_s=1.5, network_s=5)
+WAITS = Timeouts(connect_s=5, answer_s=5, network_s=10)
+SHORT = Timeouts(connect_s=0.5, answer_s=0.5, network_s=5)
 FIND = ModalityWorklistInformationFind
 
 
@@ -34,8 +35,8 @@ def trust(tmp_path_factory):
     return certificates(tmp_path_factory.mktemp("trust"))
 
 
-def hospital(tls: Tls | None = None) -> Hospital:
-    return Hospital(name="Test", ae_title="DXR1", timeouts=QUICK, tls=tls)
+def hospital(tls: Tls | None = None, timeouts: Timeouts = WAITS) -> Hospital:
+    return Hospital(name="Test", ae_title="DXR1", timeouts=timeouts, tls=tls)
 
 
 def peer(port: int, *, plain: bool = True, host: str = HERE, title: str = "PEER") -> Peer:
@@ -163,7 +164,7 @@ def test_a_peer_that_says_nothing_is_given_up_in_time(trust, secured):
             pass
 
     with scripted(say_nothing) as port, pytest.raises(PeerSilent):
-        echo(hospital(trust[1] if secured else None), peer(port, plain=not secured))
+        echo(hospital(trust[1] if secured else None, SHORT), peer(port, plain=not secured))
     assert time.monotonic() - began < 20
 
 

@@ -12,11 +12,12 @@ from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
-from worklist_rigs import STUDY_UID, code, hospital, match, orthanc, wlmscpfs, write_worklist_files
+from worklist_rigs import STUDY_UID, code, hospital, match, orthanc, ris, wlmscpfs, write_worklist_files
 
+from station.dicom import worklist
 from station.dicom.association import AssociationRefused, NotSupported, PeerSilent
 from station.dicom.scheduled import rows_of
-from station.dicom.worklist import query
+from station.dicom.worklist import Endless, query
 from station.exam import Coded, Sex, Side, WorklistItem
 from station.orders import Row
 
@@ -80,7 +81,7 @@ def test_a_row_from_dcmtk_is_an_order_with_everything_in_it(tmp_path):
         answer = query(hospital(port), NOW)
     (one,) = answer.rows
     assert one.problems == ()
-    assert one.scheduled_at == datetime(2026, 3, 2, 9, 30, tzinfo=NOW.tzinfo)
+    assert one.scheduled_at == datetime(2026, 3, 2, 9, 30).astimezone()
     item = one.item
     assert (item.accession_number, item.side, item.procedure_code) == ("ACC1", Side.LEFT, "0750T")
     assert (item.patient.birth_date, item.patient.sex) == (date(1961, 5, 4), Sex.FEMALE)
@@ -121,6 +122,13 @@ def test_a_ris_that_never_answers_is_given_up():
             pass
 
     with scripted(say_nothing) as port, pytest.raises(PeerSilent):
+        query(hospital(port, answer_s=0.5), NOW)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("_MAX_ROWS", 2), ("_LONGEST_S", -1.0)])
+def test_a_ris_that_does_not_end_is_left(monkeypatch, name, limit):
+    monkeypatch.setattr(worklist, name, limit)
+    with ris([match()] * 3) as port, pytest.raises(Endless, match="scheduled_ae_title"):
         query(hospital(port), NOW)
 
 
@@ -167,6 +175,10 @@ def test_a_birth_date_that_is_none_is_left_out_with_a_warning(text, id_):
     one = row(PatientBirthDate=text)
     assert one.item.patient.birth_date is None
     assert ids(one) == [id_]
+
+
+def test_a_time_without_zone_is_the_hospitals():
+    assert row().scheduled_at == datetime(2026, 3, 2, 9, 30, tzinfo=NOW.tzinfo)
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")

@@ -59,8 +59,8 @@ def match(**changes: Any) -> Dataset:
 
 def hospital(port: int, **worklist: Any) -> Hospital:
     """One with a RIS on this port."""
+    waits = Timeouts(connect_s=5, answer_s=worklist.pop("answer_s", 10), network_s=20)
     ris = Worklist(host=HERE, port=port, plain=True, ae_title=worklist.pop("ae_title", "RIS"), **worklist)
-    waits = Timeouts(connect_s=2, answer_s=3, network_s=10)
     return Hospital(name="Test", ae_title="DXR1", worklist=ris, timeouts=waits)
 
 
