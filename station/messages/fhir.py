@@ -64,7 +64,7 @@ _SCORES = {"t_score", "z_score"}
 
 
 def bundle(study: Study, charge: Charge | None = None, pdf: bytes | None = None) -> str:
-    """The bundle as JSON; a charge that is not due is left out.
+    """The bundle as JSON; `charge` is what the ledger has granted, and is left out while it is not due.
 
     Raises
     ------
