@@ -49,6 +49,8 @@ class Dispatch:
         self._station = spool.root.parent
         self.opened: SimpleQueue[Exam] = SimpleQueue()  # whose earlier visits are wanted
         self._ledger = Ledger(self._station / "charges.db")
+        if hospital.messages.fhir is not None:
+            fhir.load()
 
     def started(self, exam: Exam) -> None:
         """The exam is open."""
