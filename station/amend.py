@@ -70,7 +70,7 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
         raise NotPossible(str(error)) from error
     if not books.dispatch.withdrawn(exam):  # something is on its way under the old identity
         study = replace(dossier.study_of(books, record), made_at=at)
-        books.dispatch.objects(exam, [withdraw(study, books.spool.objects(exam))])
+        books.dispatch.objects(exam, [withdraw(study, books.dispatch.sent(exam), books.spool.objects(exam))])
         item = replace(item, study_instance_uid=order.study_instance_uid, requested_study_uid="")
         exam = replace(exam, revision=exam.revision + 1)
     source = books.spool.objects(record.exam)

@@ -89,6 +89,13 @@ class Dispatch:
             step = mpps.discontinued(exam, reason, ended_at, exposures, heads)
             self.outbox.put([self._step(exam, Kind.STEP_SET, step)])
 
+    def sent(self, exam: Exam) -> set[Path]:
+        """Files of what an archive was given, or may have been, under the exam's order."""
+        folder = self._spool.objects(exam)
+        own = {folder, *folder.glob("exposure-*")}
+        jobs = self.outbox.jobs(exam.uid)
+        return {self.outbox.path(job) for job in jobs if job.kind is Kind.OBJECT and self.outbox.path(job).parent in own}
+
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
         kinds = {Kind.OBJECT, Kind.RESULTS, Kind.CHARGE, Kind.BUNDLE}
@@ -145,7 +152,7 @@ class Dispatch:
                     yield Job(Kind.OBJECT, exam.uid, name, uid, self._relative(path), sop_class)
 
     def _rejected(self, exam: Exam) -> list[Path]:
-        return sorted(self._spool.folder(exam).glob("exposure-*/*.dcm"))
+        return sorted(self._spool.objects(exam).glob("exposure-*/*.dcm"))
 
     def _step(self, exam: Exam, kind: Kind, step: Dataset) -> Job:
         path = (

@@ -14,6 +14,9 @@ from station.yaml_file import BadFile, Strict, read, shipped
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+ArchiveName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]  # part of file names
+SiteCode = Annotated[str, Field(pattern=r"^[^:]{1,16}:.{1,16}$")]
+_OTHER_DESTINATIONS = ("mpps", "results", "charges", "bundle", "fhir", "worklist")
 
 
 class Tls(Strict):
@@ -45,7 +48,8 @@ class Worklist(Peer):
     scheduled_ae_title: AeTitle | None = None  # rows for this station only; None asks for the modality's
     modality: str = "DX"
     days: Annotated[int, Field(ge=0, le=31)] = 1  # before and after today
-    codes: dict[str, Literal["dxr", "dxr-left", "dxr-right", "other"]] = {}  # the site's own, SCHEME:VALUE
+    # the site's own procedure codes, SCHEME:VALUE
+    codes: dict[SiteCode, Literal["dxr", "dxr-left", "dxr-right", "other"]] = {}
 
 
 class Archive(Peer):
@@ -94,7 +98,7 @@ class Hospital(Strict):
     timeouts: Timeouts = Timeouts()
     worklist: Worklist | None = None
     mpps: Peer | None = None
-    archives: dict[str, Archive] = {}
+    archives: dict[ArchiveName, Archive] = {}
     priors: Priors | None = None
     messages: Messages = Messages()
 
@@ -104,10 +108,28 @@ class Hospital(Strict):
         peers = [self.worklist, self.mpps, *self.archives.values(), told.results, told.charges]
         if self.tls is None and any(peer is not None and not peer.plain for peer in peers):
             raise ValueError("give tls: {certificate, key, authorities}, or plain: true for every peer")
-        if self.priors and self.priors.archive not in self.archives:
-            known = ", ".join(self.archives)
-            raise ValueError(f"priors: archive '{self.priors.archive}' is not one of {known}")
+        reserved = [name for name in self.archives if name in _OTHER_DESTINATIONS]
+        if reserved:
+            raise ValueError(f"archives: '{reserved[0]}' is the name of another destination; choose another")
+        if self.priors:
+            self._check_priors(self.priors)
         return self
+
+    def _check_priors(self, priors: Priors) -> None:
+        """What its method needs."""
+        if priors.archive not in self.archives:
+            known = ", ".join(self.archives) or "none"
+            raise ValueError(f"priors: archive '{priors.archive}' is not one of: {known}")
+        if priors.method == "move" and self.port is None:
+            raise ValueError(
+                "priors: method move needs a port of the station's own; give port, or method: get"
+            )
+        plain = self.archives[priors.archive].plain
+        schemes = ("https://", "http://") if plain else ("https://",)
+        if priors.method == "web" and not priors.web.startswith(schemes):
+            raise ValueError(
+                f"priors: web must be an address with {' or '.join(schemes)}, got '{priors.web}'"
+            )
 
 
 def load_hospital(name_or_path: str) -> Hospital:
@@ -118,11 +140,13 @@ def load_hospital(name_or_path: str) -> Hospital:
     if not path.is_file():
         raise BadFile(f"{name_or_path}: no such hospital file; give a path ending in .yaml")
     hospital = read(path, Hospital)
+    here = path.parent.resolve()
+    if hospital.messages.fhir is not None:
+        messages = hospital.messages.model_copy(update={"fhir": here / hospital.messages.fhir})
+        hospital = hospital.model_copy(update={"messages": messages})
     if hospital.tls is None:
         return hospital
-    tls = hospital.tls
-    here = path.parent.resolve()
-    places = {name: here / getattr(tls, name) for name in ("certificate", "key", "authorities")}
+    places = {name: here / getattr(hospital.tls, name) for name in ("certificate", "key", "authorities")}
     for name, place in places.items():
         if not place.is_file():
             raise BadFile(f"{path}: tls.{name}: no file {place}")

@@ -14,8 +14,8 @@ A report that a physician has released is another document: report-released.dcm,
 released later, an exam that is joined to its order. `withdraw` takes back what was sent under a wrong one.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class Papers:
     charge: Charge
     earlier: tuple[Mapping[str, Any], ...] = ()  # visits, as the JSON of `exam`
     paper: Paper = "a4"
+    source: Path | None = None  # where the exam's images lie, if not where the objects go
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def issue(
     except (ValueError, ReportFailed) as error:
         raise ObjectRefused(str(error)) from error
     objects = _write_checked(study, named, folder)
+    _stamp_rejected(study, papers.source or folder, folder)
     report = folder / f"report{final}.pdf"
     with replacing(report) as file:
         file.write(page)
@@ -91,12 +93,12 @@ def issue(
 def reissue(study: Study, findings: Findings, papers: Papers, source: Path, folder: Path) -> Issued:
     """All objects anew, with the identity of `study`, from the pair in `source`. Raises `ObjectRefused`."""
     pair = image.identify(study, *(pydicom.dcmread(source / name) for name in PAIR))
-    return issue(study, findings, pair, papers, folder)
+    return issue(study, findings, pair, replace(papers, source=source), folder)
 
 
-def withdraw(study: Study, folder: Path) -> Path:
-    """A note that all objects in the folder were made for the wrong order (IHE IOCM)."""
-    heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.glob("*.dcm"))]
+def withdraw(study: Study, sent: Iterable[Path], folder: Path) -> Path:
+    """A note that these objects were made for the wrong order (IHE IOCM)."""
+    heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(sent)]
     note = rejection.build(study, heads, _WRONG_ORDER, None)
     (path,) = _write_checked(study, {"withdrawn.dcm": note}, folder)
     return path
@@ -104,7 +106,19 @@ def withdraw(study: Study, folder: Path) -> Path:
 
 def set_aside(study: Study, pair: tuple[Dataset, Dataset], folder: Path) -> tuple[Path, ...]:
     """The pair of a rejected image and the note on it. Raises `ObjectRefused`."""
-    number = study.exposure.number
+    return _rejected(study, study.exposure.number, pair, folder)
+
+
+def _stamp_rejected(study: Study, source: Path, folder: Path) -> None:
+    """All objects of a study say the same of patient, order and procedure, those of rejected images too."""
+    for number in study.rejections:
+        paths = [source / f"exposure-{number}" / name for name in PAIR]
+        if all(path.is_file() for path in paths):
+            pair = image.identify(study, *(pydicom.dcmread(path) for path in paths))
+            _rejected(study, number, pair, folder)
+
+
+def _rejected(study: Study, number: int, pair: tuple[Dataset, Dataset], folder: Path) -> tuple[Path, ...]:
     rejected = study.rejections[number]
     note = rejection.build(study, pair, _REJECTED, Coded(rejected.code, "DCM", rejected.meaning))
     named: dict[str, Dataset] = {**dict(zip(PAIR, pair, strict=True)), "rejected.dcm": note}

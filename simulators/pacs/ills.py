@@ -70,6 +70,7 @@ KINDS: Mapping[str, Kind] = {
     "row-contradicts-side": _row("the description says one side and the code the other"),
     "ack-error": Kind("answers HL7 messages with AE"),
     "ack-reject": Kind("answers HL7 messages with AR"),
+    "ack-lost": Kind("takes HL7 messages, and the connection breaks before the acknowledgement"),
 }
 
 

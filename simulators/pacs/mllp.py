@@ -121,7 +121,10 @@ class Receiver:
                 if any(self._ills.stall("mllp", ill, lambda: False) for ill in ("deaf", "silent")):
                     return
                 self._ills.delay()
-                line.sendall(_BEGIN + self._acknowledge(text).encode() + _END)
+                acknowledgement = self._acknowledge(text)
+                if self._ills.argument("ack-lost") is not None:
+                    return
+                line.sendall(_BEGIN + acknowledgement.encode() + _END)
 
     def _acknowledge(self, text: str) -> str:
         sent = _control_id(text)

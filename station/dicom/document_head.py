@@ -20,7 +20,10 @@ from station.dicom.modules import (
 )
 from station.study import Study
 
-_SERIES = {"dose": (13, "SR"), "rejection": (14, "KO")}  # Series Number, Modality
+_SERIES = {  # Series Number, Modality, description; a note's objects may be of another order's side
+    "dose": (13, "SR", "Radiation dose"),
+    "rejection": (14, "KO", "Rejection note"),
+}
 
 
 def begin_document(
@@ -31,9 +34,8 @@ def begin_document(
     dataset = begin(exam, sop_class, exam.uid_for(kind, *what))
     describe(dataset, study.equipment)
     study_code(dataset, study.code)
-    dataset.SeriesNumber, dataset.Modality = _SERIES[kind]
+    dataset.SeriesNumber, dataset.Modality, dataset.SeriesDescription = _SERIES[kind]
     dataset.SeriesInstanceUID = exam.uid_for("series", kind, *what)
-    dataset.SeriesDescription = f"{kind.capitalize()}, {exam.item.side.word} hand"
     dataset.SeriesDate, dataset.SeriesTime = date_time(exam.opened_at, exam)
     dataset.ReferencedPerformedProcedureStepSequence = items(performed_step_reference(exam))
     dataset.InstanceNumber = 1

@@ -196,9 +196,10 @@ def _event(study: Study, event: Exposure, images: Sequence[Dataset]) -> Iterator
     stationary = dcm("113611", "Stationary Acquisition")
     yield code(CONTAINS, dcm("113721", "Irradiation Event Type"), stationary)
     yield text(CONTAINS, dcm("125203", "Acquisition Protocol"), study.protocol.id)
+    for name in (sct("91723000", "Anatomical structure"), dcm("123014", "Target Region")):
+        laterality = code(HAS_CONCEPT_MOD, _LATERALITY, _SIDES[side])
+        yield code(CONTAINS, name, _named(REGION_CODES[body_part]), laterality)
     yield code(CONTAINS, dcm("111031", "Image View"), _named(VIEW_CODES[study.protocol.view]))
-    laterality = code(HAS_CONCEPT_MOD, _LATERALITY, _SIDES[side])
-    yield code(CONTAINS, dcm("123014", "Target Region"), _named(REGION_CODES[body_part]), laterality)
     product = event.dap_ugym2 * _GYM2_PER_UGYM2 if event.dap_ugym2 else None
     yield number(CONTAINS, dcm("122130", "Dose Area Product"), product, "Gy.m2")
     yield from _detector(study, event, images)
@@ -231,9 +232,10 @@ def _source(study: Study, event: Exposure) -> Iterator[Dataset]:
     technique = event.requested if given is None or given.end is EndOfExposure.UNKNOWN else given
     yield number(CONTAINS, dcm("113738", "Dose (RP)"), None, "Gy")
     yield code(CONTAINS, *_REFERENCE_POINT)
+    yield number(CONTAINS, dcm("113768", "Number of Pulses"), 1, "1")
     yield number(CONTAINS, dcm("113733", "KVP"), technique.kvp, "kV")
     yield number(CONTAINS, dcm("113734", "X-Ray Tube Current"), technique.ma, "mA")
-    yield number(CONTAINS, dcm("113735", "Exposure Time"), technique.ms, "ms")
+    yield number(CONTAINS, dcm("113824", "Exposure Time"), technique.ms, "ms")
     yield number(CONTAINS, dcm("113736", "Exposure"), technique.mas * _UAS_PER_MAS, "uA.s")
     if equipment.focal_spot_mm is not None:
         small_mm, large_mm = equipment.focal_spot_mm

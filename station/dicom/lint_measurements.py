@@ -19,8 +19,8 @@ _BMD, _VPA, _MCI, _T, _POROSITY, _CONSTANT = (
     (term(key).value, SCHEME) for key in ("bmd", "vpa", "mci", "t", "porosity", "constant")
 )
 _FRACTIONS = frozenset((term(key).value, SCHEME) for key in ("mci", "porosity", "valid_fraction"))
-# Own choices: 2T/W of mean T and W against the mean of 2T/W; the magnification at which VPA was reported
-_INDEX_TOLERANCE = 0.03
+_INDEX_TOLERANCE = 1e-3  # relative: MCI of a bone is 2T/W of the same profile
+# Own choice: the magnification at which a protocol may report VPA
 _MAGNIFICATION = (1.0, 1.06)
 _MEAN_TOLERANCE = 1e-6
 
@@ -105,7 +105,7 @@ def sense(seen: Seen, _exam: Exam | None) -> Findings:
     """What follows from other numbers of the report does follow."""
     hand = [group for group in _groups(seen) if _label(group) == "hand"]
     bones = [group for group in _groups(seen) if _label(group) != "hand"]
-    for group in (*hand, *bones):
+    for group in bones:  # the hand's are means, and a mean of ratios is no ratio of means
         mci, t, w = (_of(group, code) for code in (_MCI, _T, _WIDTH))
         if mci and t and w and not isclose(2 * t / w, mci, rel_tol=_INDEX_TOLERANCE):
             yield "number", f"{_label(group)}: MCI {mci:.3f} does not follow from T {t:.3f} and W {w:.3f} mm"
@@ -115,6 +115,17 @@ def sense(seen: Seen, _exam: Exam | None) -> Findings:
     for code, what in ((_T, "T"), (_WIDTH, "W"), (_MCI, "MCI")):
         yield from _mean(what, _of(hand[0], code), [_of(bone, code) for bone in bones])
     yield from _density(hand[0])
+
+
+def shafts(seen: Seen) -> dict[str, dict[str, float | None]]:
+    """T and W in mm and MCI of each metacarpal by its number, of a report of this station."""
+    return {
+        _label(group).removeprefix("metacarpal "): {
+            name: _of(group, code) for name, code in (("T", _T), ("W", _WIDTH), ("MCI", _MCI))
+        }
+        for group in _groups(seen)
+        if _label(group) != "hand"
+    }
 
 
 def _mean(what: str, own: float | None, values: Sequence[float | None]) -> Findings:

@@ -202,7 +202,8 @@ def codes(seen: Seen, _exam: Exam | None) -> Findings:
     undeclared: set[str] = set()
     for path, item, (value, scheme) in seen.codes:
         if not scheme or not item.get("CodeMeaning"):
-            yield "code", f"code '{value}' in {path[-1]} lacks its scheme or meaning"
+            where = path[-1] if path else "the object itself"
+            yield "code", f"code '{value}' in {where} lacks its scheme or meaning"
         elif scheme in _CPT and not of_others(path) and (scheme != "C4" or value not in PROCEDURE_CODES):
             yield "code", f"({value}, {scheme}) is no code of this station; {_allowed()}"
         elif scheme.startswith("99") and scheme not in declared and not of_others(path):

@@ -1,5 +1,6 @@
 """What objects of one study say about each other: sides, persons, references, numbers, dose, charge."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from math import isclose
 
 from pydicom.dataset import Dataset
 
+from station.dicom.lint_measurements import ours, shafts
 from station.dicom.lint_object import PROCEDURE_CODES, said
 from station.dicom.lint_seen import (
     IMAGES,
@@ -53,6 +55,12 @@ _TAKEN = ("126201", "DCM")
 _WRITTEN = 1e-3  # relative: numbers written with rounding in the one and the other
 _DI_WRITTEN = 0.011  # DI is written with two decimals
 _SECOND = 1.0
+
+
+# What the presentation state writes beside a bone, and how exactly
+_BONE_LABEL = re.compile(r"Metacarpal (\d): ([^\r\n]*)")
+_NUMBER_LABEL = re.compile(r"\b(T|W|MCI) (\d+\.\d+)")
+_HALF_STEP = {"T": 0.00501, "W": 0.00501, "MCI": 0.000501}  # mm, mm and 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +278,21 @@ def _standing(study: _Study) -> SetFindings:
         yield newest[-1], "standing", "one of report and page is released, the other is not"
 
 
+def _labels(study: _Study) -> SetFindings:
+    """The numbers that are drawn beside the bones are the report's."""
+    reported = [shafts(report) for report in study.of("measurement report") if ours(report)]
+    for state in study.of("presentation state"):
+        for _, element in state.elements:
+            if element.keyword != "UnformattedTextValue":
+                continue
+            for number, words in _BONE_LABEL.findall(str(element.value)):
+                for bone in (each.get(number, {}) for each in reported):
+                    for name, text in _NUMBER_LABEL.findall(words):
+                        own = bone.get(name)
+                        if own is None or abs(own - float(text)) > _HALF_STEP[name]:
+                            yield state, "number", f"metacarpal {number} is labelled {name} {text}, not {own}"
+
+
 def _areas(study: _Study) -> SetFindings:
     """A presentation state shows the whole of its image."""
     for state in study.of("presentation state"):
@@ -300,5 +323,6 @@ _CHECKS: tuple[Callable[[_Study], SetFindings], ...] = (
     _library,
     _rejections,
     _standing,
+    _labels,
     _areas,
 )

@@ -81,7 +81,7 @@ def fetch(
     if hospital.priors.method == "web":
         from station.dicom import priors_web  # HTTP is loaded where it is used
 
-        datasets, there = priors_web.fetched(hospital, archive, who, own)
+        datasets, there = priors_web.fetched(hospital, hospital.priors, who, own)
     else:
         datasets, there = priors_dimse.fetched(hospital, archive, who, own, inbox)
     if there > len(datasets):

@@ -33,8 +33,8 @@ __all__ = [
     "WORKLIST",
     "Answer",
     "Cache",
+    "Endless",
     "Row",
-    "TooManyRows",
     "WrongOrder",
     "emergency",
     "keys",
@@ -45,6 +45,7 @@ __all__ = [
 
 WORKLIST = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
 _MAX_ROWS = 20_000  # a RIS that gives more does not look at the keys
+_LONGEST_S = 120.0  # own choice; 5,000 rows take less than 10 s
 _ORDER = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
@@ -69,8 +70,8 @@ _STEP = (
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
 
 
-class TooManyRows(NetworkError):  # noqa: N818  reads as the message it is
-    """The answer does not end."""
+class Endless(NetworkError):  # noqa: N818  reads as the message it is
+    """More rows, or for longer, than a day's list can take."""
 
 
 def query(hospital: Hospital, clock_now: datetime) -> Answer:
@@ -87,19 +88,21 @@ def query(hospital: Hospital, clock_now: datetime) -> Answer:
     if worklist is None:
         raise ValueError(f"{hospital.name} has no worklist; add it to the hospital file, or type the order")
     began = time.monotonic()
+    here = clock_now.astimezone()  # a RIS says days and times as the clocks on its walls do
     with associated(hospital, worklist, [WORKLIST]) as association:
-        matches = found(association, worklist, keys(worklist, clock_now.date()), WORKLIST)
-        rows = sorted(_rows(matches, worklist, clock_now), key=_by_time)
+        matches = found(association, worklist, keys(worklist, here.date()), WORKLIST)
+        rows = sorted(_rows(matches, worklist, here), key=_by_time)
     return Answer(tuple(rows), clock_now, time.monotonic() - began)
 
 
 def _rows(matches: Iterator[Dataset | None], worklist: Worklist, now: datetime) -> Iterator[Row]:
+    began = time.monotonic()
+    remedy = "give worklist.scheduled_ae_title, or fewer days, in the hospital file"
     for count, match in enumerate(matches):
         if count == _MAX_ROWS:
-            message = f"{called(worklist)} gives more than {_MAX_ROWS} rows"
-            raise TooManyRows(
-                message, "give worklist.scheduled_ae_title, or fewer days, in the hospital file"
-            )
+            raise Endless(f"{called(worklist)} gives more than {_MAX_ROWS} rows", remedy)
+        if time.monotonic() - began > _LONGEST_S:
+            raise Endless(f"{called(worklist)} is still answering after {_LONGEST_S:g} s", remedy)
         yield from rows_of(match, worklist.codes, now)
 
 

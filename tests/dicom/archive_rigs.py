@@ -58,7 +58,7 @@ class Pacs:
             self.entity.add_supported_context(uid, syntaxes)
         if commits != "not offered":
             self.entity.add_supported_context(PUSH, scu_role=True, scp_role=True)
-        self.commits = commits  # same, new, later, never, refuses
+        self.commits = commits  # same, early (before its response), new, later, never, refuses
         self.polite = polite  # negotiates its role where it calls
         self.statuses = deque()  # of the next C-STOREs; then success
         self.breaks = ""  # abort or close, in the middle of the next object
@@ -150,6 +150,8 @@ class Pacs:
         items = event.action_information.ReferencedSOPSequence
         names = [(item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID) for item in items]
         self.later.append((event.action_information.TransactionUID, names))
+        if self.commits == "early":
+            self._tell(event.assoc, self.later.popleft())
         return 0x0000, None
 
     def _sent(self, event):

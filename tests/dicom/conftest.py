@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partialmethod
+from socketserver import BaseServer
 from typing import Any
 
 import numpy as np
 import pytest
+from pynetdicom.transport import ThreadedAssociationServer
 
 from station.devices import Delivered, EndOfExposure, Technique
 from station.dicom.image import Context
@@ -178,3 +181,13 @@ def make_study(exam, exposure, context, measured) -> MakeStudy:
 def study(make_study) -> Study:
     """An exam with one accepted exposure and its result, not yet released."""
     return make_study()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prompt_servers():
+    """The library's servers look every half second whether they shall end; tests have many of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            ThreadedAssociationServer, "serve_forever", partialmethod(BaseServer.serve_forever, 0.02)
+        )
+        yield

@@ -90,7 +90,12 @@ def serving(entity: AE, *handlers: Any, tls: Any = None) -> Iterator[int]:
     """A pynetdicom entity that serves in threads; gives its port."""
     server = entity.start_server((HERE, 0), block=False, evt_handlers=list(handlers), ssl_context=tls)
     assert server is not None
+    port = server.server_address[1]
     try:
-        yield server.server_address[1]
+        yield port
     finally:
-        server.shutdown()
+        ending = threading.Thread(target=server.shutdown)
+        ending.start()
+        listens(port)  # wakes it: it looks up twice a second only
+        ending.join(START_S)
+        assert not ending.is_alive()

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pynetdicom.association
 import pytest
 from certificates import certificates, signed
 from peers import HERE, START_S, free_port, process, scripted, serving
@@ -14,7 +15,6 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind, Verification
 
-from station.network import PeerSilent, TlsFailed, Unreachable, probe
 from station.dicom.association import (
     AssociationRefused,
     NotSupported,
@@ -24,8 +24,10 @@ from station.dicom.association import (
     server_context,
 )
 from station.hospital import Hospital, Peer, Timeouts, Tls
+from station.network import PeerSilent, TlsFailed, Unreachable, probe
 
-QUICK = Timeouts(connect_s=2, answer_s=1.5, network_s=5)
+WAITS = Timeouts(connect_s=5, answer_s=5, network_s=10)
+SHORT = Timeouts(connect_s=0.5, answer_s=0.5, network_s=5)
 FIND = ModalityWorklistInformationFind
 
 
@@ -34,8 +36,8 @@ def trust(tmp_path_factory):
     return certificates(tmp_path_factory.mktemp("trust"))
 
 
-def hospital(tls: Tls | None = None) -> Hospital:
-    return Hospital(name="Test", ae_title="DXR1", timeouts=QUICK, tls=tls)
+def hospital(tls: Tls | None = None, timeouts: Timeouts = WAITS) -> Hospital:
+    return Hospital(name="Test", ae_title="DXR1", timeouts=timeouts, tls=tls)
 
 
 def peer(port: int, *, plain: bool = True, host: str = HERE, title: str = "PEER") -> Peer:
@@ -163,7 +165,7 @@ def test_a_peer_that_says_nothing_is_given_up_in_time(trust, secured):
             pass
 
     with scripted(say_nothing) as port, pytest.raises(PeerSilent):
-        echo(hospital(trust[1] if secured else None), peer(port, plain=not secured))
+        echo(hospital(trust[1] if secured else None, SHORT), peer(port, plain=not secured))
     assert time.monotonic() - began < 20
 
 
@@ -232,6 +234,24 @@ def test_a_failure_status_is_carried_with_its_comment():
     ):
         query(port)
     assert (caught.value.status, caught.value.again) == (0xA700, True)
+
+
+def test_a_match_that_cannot_be_decoded_is_told_once_and_the_others_come(monkeypatch):
+    def answer(_event):
+        for number in range(3):
+            match = Dataset()
+            match.PatientID = str(number)
+            yield 0xFF00, match
+
+    def damaged(stream, *rest):
+        if b"1 " in stream.getvalue():
+            raise ValueError("damaged")
+        return decode(stream, *rest)
+
+    decode = pynetdicom.association.decode
+    monkeypatch.setattr(pynetdicom.association, "decode", damaged)
+    with serving(*finder(answer)) as port:
+        assert [match and match.PatientID for match in query(port)] == ["0", None, "2"]
 
 
 def test_a_query_that_was_not_negotiated_is_not_supported():

@@ -46,9 +46,10 @@ def ask(pacs, files, **more):
     return transaction, ask_commitment(hospital, hospital.archives["pacs"], pairs, transaction, **more)
 
 
-def test_the_answer_on_the_same_association_names_what_is_kept_and_what_is_not(tmp_path):
+@pytest.mark.parametrize("commits", ["same", "early"], ids=["after the response", "before the response"])
+def test_the_answer_on_the_same_association_names_what_is_kept_and_what_is_not(tmp_path, commits):
     files = [dicom_file(tmp_path) for _ in range(3)]
-    with Pacs(commits="same") as pacs:
+    with Pacs(commits=commits) as pacs:
         put(pacs, files[:2])
         transaction, answer = ask(pacs, files, wait_s=20)
         until(lambda: pacs.replies, "the station's reply to the report")

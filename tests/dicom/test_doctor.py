@@ -24,7 +24,7 @@ from station.outbox.job import Job, Kind, State
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DX = DigitalXRayImageStorageForPresentation
-WAITS = Timeouts(connect_s=1, answer_s=1, network_s=5)
+WAITS = Timeouts(connect_s=5, answer_s=5, network_s=10)
 
 
 def site(port: int = 1, **worklist) -> Hospital:

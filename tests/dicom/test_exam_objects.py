@@ -11,7 +11,7 @@ from station.dicom import dose, lint, measurements, presentation_state, rejectio
 from station.dicom.content import dcm
 from station.dicom.image import build_pair
 from station.dicom.modules import write
-from station.exam import Coded, Rejection
+from station.exam import Coded, Patient, Rejection, Side
 
 needs_dcentvfy = pytest.mark.skipif(shutil.which("dcentvfy") is None, reason="dicom3tools is not installed")
 
@@ -67,6 +67,15 @@ def test_no_object_contradicts_another_about_patient_study_and_series(objects, t
 def test_the_entity_validator_would_notice(objects, tmp_path, keyword):
     setattr(objects[0], keyword, "20200101" if keyword == "StudyDate" else "other")
     assert unexplained(objects, tmp_path)
+
+
+@needs_dcentvfy
+def test_a_note_about_a_wrong_order_fits_what_was_sent_under_it(make_study, study, objects, tmp_path):
+    patient = Patient("P-99", "Right^Person", None, None)
+    item = replace(study.exam.item, patient=patient, side=Side.RIGHT, study_instance_uid="2.25.99")
+    joined = make_study(exam=replace(study.exam, item=item), exposures=study.exposures)
+    note = rejection.build(joined, objects, rejection.WRONG_ORDER, None)
+    assert unexplained([*objects, note], tmp_path) == []
 
 
 def unexplained(objects, folder):

@@ -140,6 +140,16 @@ def marker(dataset):
     texts[0].UnformattedTextValue = "R"
 
 
+def other_label(dataset):
+    labels = [
+        text
+        for annotation in dataset.GraphicAnnotationSequence
+        for text in annotation.get("TextObjectSequence", [])
+        if "Metacarpal 3" in text.UnformattedTextValue
+    ]
+    labels[0].UnformattedTextValue = labels[0].UnformattedTextValue.replace("T 1.69", "T 1.96")
+
+
 def far_line(dataset):
     graphics = [a for a in dataset.GraphicAnnotationSequence if "GraphicObjectSequence" in a]
     line = graphics[0].GraphicObjectSequence[0]
@@ -271,6 +281,7 @@ SEEDED = [
         ),
     ),
     ("reference", "one image for presentation", "state", shown_class),
+    ("number", "metacarpal 3 is labelled T 1.96", "state", other_label),
     ("dose", "own UID", "dose", without(dcm("113769"), EVENT)),
     ("dose", "does not know", "dose", lambda d: setattr(found(d, EVENT, dcm("113769")), "UID", "2.25.77")),
     ("dose", "is not the sum", "dose", scaled(1.1, dcm("113722"))),

@@ -1,15 +1,18 @@
 """Earlier results fetched from Orthanc in all three ways; whose they are is never taken on trust."""
 
 import io
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from datetime import date, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import requests
+from certificates import certificates
 from peers import HERE, free_port
 from pydicom import Dataset, dcmwrite
 from worklist_rigs import orthanc
@@ -17,11 +20,11 @@ from worklist_rigs import orthanc
 from station.dicom.earlier import read
 from station.dicom.image import build_pair
 from station.dicom.measurements import build
-from station.dicom.priors import Inbox, Wanted, fetch, kept
+from station.dicom.priors import Found, Inbox, Wanted, fetch, kept
 from station.dicom.storage import Listener
 from station.exam import Patient, Side
 from station.hospital import Archive, Hospital, Priors, Timeouts
-from station.network import NetworkError, Unreachable
+from station.network import NetworkError, TlsFailed, Unreachable, server_context
 
 METHODS = ["get", "move", "web"]
 REAL = 10  # s; peers start and answer faster
@@ -95,7 +98,9 @@ def test_earlier_results_of_this_hand_come_newest_first_and_the_rest_is_noted(
     tmp_path, method, visit, wanted
 ):
     old, newer, right = visit(700), visit(300), visit(310, Side.RIGHT)
-    reports = [old, newer, right, foreign(old)]
+    own = visit(10)
+    reports = [old, newer, right, foreign(old), own]
+    wanted = replace(wanted, own_study=str(own.StudyInstanceUID))
     with archive(tmp_path, method, reports) as hospital:
         found = fetch(hospital, wanted, tmp_path / "priors", read)
     assert [prior.uid for prior in found.priors] == [newer.SOPInstanceUID, old.SOPInstanceUID]
@@ -104,25 +109,13 @@ def test_earlier_results_of_this_hand_come_newest_first_and_the_rest_is_noted(
     assert kept(tmp_path / "priors", wanted, read).priors == found.priors
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_exams_own_report_is_no_earlier_one(tmp_path, method, visit, wanted):
-    own = visit(300)
-    with archive(tmp_path, method, [own]) as hospital:
-        mine = replace(wanted, own_study=str(own.StudyInstanceUID))
-        assert fetch(hospital, mine, tmp_path, read).priors == ()
-
-
-def test_the_same_id_with_another_birth_date_is_somebody_else(tmp_path, visit, wanted):
-    with archive(tmp_path, "get", [visit(300, birth_date=date(1970, 1, 1))]) as hospital:
+def test_somebody_else_is_left_out_whatever_the_archive_matches(tmp_path, visit, wanted):
+    born_later = visit(300, birth_date=date(1970, 1, 1))
+    other_letters = visit(310, id="p-17")  # Orthanc ignores the case
+    with archive(tmp_path, "get", [born_later, other_letters]) as hospital:
         found = fetch(hospital, wanted, tmp_path, read)
     assert found.priors == ()
-    assert [note.id for note in found.notes] == ["prior-other-person"]
-
-
-def test_an_id_in_other_letters_is_somebody_else(tmp_path, visit, wanted):
-    with archive(tmp_path, "get", [visit(300, id="p-17")]) as hospital:  # Orthanc ignores the case
-        found = fetch(hospital, wanted, tmp_path, read)
-    assert found.priors == ()
+    assert {note.id for note in found.notes} == {"prior-other-person"}
 
 
 def test_a_patient_id_with_wildcards_is_not_asked_for(tmp_path, visit, wanted):
@@ -170,15 +163,38 @@ def test_an_archive_that_is_down_is_unreachable(tmp_path, method, wanted):
         fetch(hospital, wanted, tmp_path, read)
 
 
-def test_dicomweb_without_tls_needs_a_plain_archive(tmp_path, wanted):
-    hospital = Hospital(
-        name="Test",
-        ae_title="DXR1",
-        archives={"pacs": Archive(host=HERE, port=1, plain=True, ae_title="PACS")},
-        priors=Priors(archive="pacs", method="web", web="ftp://example.org"),
-    )
-    with pytest.raises(NetworkError, match="no https address"):
-        fetch(hospital, wanted, tmp_path, read)
+class NothingThere(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_dicomweb_is_spoken_with_certificates_on_both_sides(tmp_path, wanted):
+    server, client, other = certificates(tmp_path / "trust")
+    served = ThreadingHTTPServer((HERE, 0), NothingThere)
+    served.socket = server_context(server).wrap_socket(served.socket, server_side=True)
+    thread = threading.Thread(target=served.serve_forever, args=[0.05])
+    thread.start()
+    try:
+        for tls, error in ((client, None), (other, TlsFailed)):
+            hospital = Hospital(
+                name="Test",
+                ae_title="DXR1",
+                tls=tls.model_copy(update={"authorities": client.authorities}),
+                archives={"pacs": Archive(host=HERE, port=1, ae_title="PACS")},
+                priors=Priors(archive="pacs", method="web", web=f"https://{HERE}:{served.server_port}/web"),
+            )
+            with pytest.raises(error) if error else nullcontext():
+                assert fetch(hospital, wanted, tmp_path, read) == Found((), ())
+    finally:
+        served.shutdown()
+        served.server_close()
+        thread.join(REAL)
 
 
 def test_a_damaged_file_of_before_is_noted(tmp_path, wanted):

@@ -1,5 +1,6 @@
 """Worklist matches as a RIS makes them, and RISes that give them."""
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from typing import Any
 from peers import HERE, free_port, process, serving
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityWorklistInformationFind
@@ -57,10 +61,18 @@ def match(**changes: Any) -> Dataset:
     return order
 
 
+def wired(dataset: Dataset, *, implicit: bool = False) -> Dataset:
+    """As it comes out of the network."""
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, implicit
+    write_dataset(file, dataset)
+    return read_dataset(io.BytesIO(file.getvalue()), implicit, True)
+
+
 def hospital(port: int, **worklist: Any) -> Hospital:
     """One with a RIS on this port."""
+    waits = Timeouts(connect_s=5, answer_s=worklist.pop("answer_s", 10), network_s=20)
     ris = Worklist(host=HERE, port=port, plain=True, ae_title=worklist.pop("ae_title", "RIS"), **worklist)
-    waits = Timeouts(connect_s=2, answer_s=3, network_s=10)
     return Hospital(name="Test", ae_title="DXR1", worklist=ris, timeouts=waits)
 
 

@@ -182,6 +182,16 @@ def test_a_parked_job_that_another_process_retries_goes_at_the_next_look(rig):
     assert rig.states() == {"1.2.1@pacs": "committed"}
 
 
+def test_an_exam_is_withdrawn_only_while_nothing_of_it_was_tried(rig):
+    rig.outbox.put([*rig.objects(count=2), *rig.objects(exam="1.3", count=2)])
+    rig.archives["pacs"].mood.append("down")
+    rig.courier.step()  # the first exam was tried, and may have arrived
+    assert not rig.outbox.withdraw("1.2", set(Kind))
+    assert rig.outbox.withdraw("1.3", set(Kind))
+    rig.restart()
+    assert set(rig.states()) == set(rig.on_disk()) == {"1.2.1@pacs", "1.2.2@pacs"}
+
+
 def test_an_exam_is_forgotten_only_when_all_of_it_has_arrived(rig):
     rig.outbox.put([*rig.objects(count=1), *rig.objects(exam="1.3", count=1)])
     with pytest.raises(ValueError, match=r"1.2.1@pacs"):

@@ -14,6 +14,7 @@ from station.report.page import render
 from station.result import Measurement, Reason, Refused
 
 LONG = "W" * 64
+MARGIN_PT = 14 / 25.4 * 72
 NO_FONT = "\U00013000"  # an Egyptian hieroglyph
 TURNED = Reason("hand-rotated", "the hand is turned on its side", "Lay the hand flat.", 0.31, 0.417)
 
@@ -109,6 +110,9 @@ def test_the_longest_names_and_forty_notes_stay_on_one_page(sheet, page_of, chan
     shown = len(re.findall(r"Finding \d+ says", text))
     assert f"… and {40 - shown} more in the measurement report" in text
     assert text.replace(" ", "").count(LONG) >= 5  # name, ID and order, whole
+    boxes = page.read("pdftotext", "-bbox")
+    width_pt = float(re.search(r'<page width="([\d.]+)"', boxes)[1])
+    assert max(float(right) for right in re.findall(r'xMax="([\d.]+)"', boxes)) < width_pt - MARGIN_PT + 1
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -182,6 +186,21 @@ def test_a_name_that_no_font_can_show_is_left_out_and_said_so(plain, page_of, ch
     alone = page_of(change.patient(plain, name=f"={NO_FONT}^Demo")).text
     assert "[?], Demo" in alone
     assert "are marked [?]: read them in the order" in alone
+
+
+def test_a_mark_whose_neighbour_cannot_be_shown_makes_a_page_too(plain, page_of, change):
+    text = page_of(change.item(plain, reason=f"{NO_FONT}\u0947")).text  # a vowel sign
+    assert "Reason [?]" in text
+    assert "are marked [?]" in text
+
+
+def test_a_page_with_marks_is_made_where_the_fonts_promise_more_than_they_keep(
+    plain, page_of, change, monkeypatch
+):
+    monkeypatch.setattr("station.report.glyphs._can_show", lambda *_: True)
+    text = page_of(change.patient(plain, name=f"Demo^{NO_FONT}={NO_FONT}")).text
+    assert "Demo, [?]" in text
+    assert "are marked [?]" in text
 
 
 def test_a_name_that_the_machines_fonts_show_is_shown_beside_the_alphabetic_one(plain, page_of, change):

@@ -293,6 +293,15 @@ def test_messages_are_acknowledged_and_kept(hospital):
     assert hospital.messages == texts
 
 
+def test_an_acknowledgement_can_be_lost_of_a_message_that_was_taken(hospital):
+    hospital.spoil("ack-lost")
+    with pytest.raises(ConnectionError):
+        talk(hospital.addresses["mllp"], MESSAGE.format("M1"))
+    hospital.heal()
+    assert talk(hospital.addresses["mllp"], MESSAGE.format("M1"))[0][1] == "MSA|AA|M1"
+    assert hospital.messages == [MESSAGE.format("M1")] * 2
+
+
 def test_messages_can_be_refused_and_nonsense_is(hospital):
     hospital.spoil("ack-error")
     assert talk(hospital.addresses["mllp"], MESSAGE.format("M1"))[0][1].startswith("MSA|AE|M1")
