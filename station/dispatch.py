@@ -49,6 +49,8 @@ class Dispatch:
         self._station = spool.root.parent
         self.opened: SimpleQueue[Exam] = SimpleQueue()  # whose earlier visits are wanted
         self._ledger = Ledger(self._station / "charges.db")
+        if hospital.messages.fhir is not None:
+            fhir.load()
 
     def started(self, exam: Exam) -> None:
         """The exam is open."""
@@ -179,14 +181,16 @@ class Dispatch:
         if told.charges is not None and charge is not None:
             text = hl7.charge(study, issued.charge, told)
             yield self._message(study.exam, Kind.CHARGE, "charges", text)
-
         if told.fhir is not None:
-            path = (
-                self._spool.objects(study.exam) / f"{study.exam.uid_for('bundle', issued.report.stem)}.json"
-            )
-            with replacing(path) as file:
-                file.write(fhir.bundle(study, issued.charge, issued.report.read_bytes()).encode())
-            yield Job(Kind.BUNDLE, study.exam.uid, "fhir", path.stem, self._relative(path))
+            granted = issued.charge if charge is not None else None
+            yield self._bundle(study, fhir.bundle(study, granted, issued.report.read_bytes()))
+
+    def _bundle(self, study: Study, text: str) -> Job:
+        name = study.exam.uid_for("bundle", text)  # what is released later is another bundle
+        path = self._spool.objects(study.exam) / f"{name}.json"
+        with replacing(path) as file:
+            file.write(text.encode())
+        return Job(Kind.BUNDLE, study.exam.uid, "fhir", name, self._relative(path))
 
     def _message(self, exam: Exam, kind: Kind, destination: str, text: str) -> Job:
         name = hl7.control_id(text)
