@@ -93,12 +93,8 @@ class Dispatch:
         """Files of what an archive was given, or may have been, under the exam's order."""
         folder = self._spool.objects(exam)
         own = {folder, *folder.glob("exposure-*")}
-        jobs = self.outbox.jobs(exam.uid)
-        return {
-            self.outbox.path(job)
-            for job in jobs
-            if job.kind is Kind.OBJECT and self.outbox.path(job).parent in own
-        }
+        objects = (job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.OBJECT)
+        return {path for job in objects if (path := self.outbox.path(job)).parent in own}
 
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""

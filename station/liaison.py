@@ -56,10 +56,11 @@ def worklist_now(hospital: Hospital | None, folder: Path) -> tuple[Answer | None
     if hospital is not None and hospital.worklist is not None:
         try:
             answer = _query(hospital)
-            cache.write(answer)
-            return answer, ""
         except NetworkError as error:
             why = str(error)
+        else:
+            cache.write(answer)
+            return answer, ""
     kept, damaged = cache.read()
     if kept is None:
         return None, f"{why}; {damaged.message if damaged else 'none was kept'}"
