@@ -37,7 +37,7 @@ from station.spool import Spool
 from station.study import Equipment, Study
 
 if TYPE_CHECKING:
-    from station.dicom.priors import Wanted
+    from station.dicom.priors import Inbox, Wanted
 
 
 class Dispatch:
@@ -94,7 +94,11 @@ class Dispatch:
         folder = self._spool.objects(exam)
         own = {folder, *folder.glob("exposure-*")}
         jobs = self.outbox.jobs(exam.uid)
-        return {self.outbox.path(job) for job in jobs if job.kind is Kind.OBJECT and self.outbox.path(job).parent in own}
+        return {
+            self.outbox.path(job)
+            for job in jobs
+            if job.kind is Kind.OBJECT and self.outbox.path(job).parent in own
+        }
 
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
@@ -127,14 +131,14 @@ class Dispatch:
 
         return tuple(one.report for one in priors.kept(folder, _wanted(exam), earlier.read).priors)
 
-    def fetch_earlier(self, exam: Exam) -> None:
+    def fetch_earlier(self, exam: Exam, inbox: "Inbox | None" = None) -> None:
         """Look for earlier visits at the archive, in the caller's thread. Raises `NetworkError`."""
         from station.dicom import earlier, priors
 
         if self.hospital.priors is not None:
             folder = self.earlier_folder(exam)
             folder.mkdir(exist_ok=True)
-            priors.fetch(self.hospital, _wanted(exam), folder, earlier.read)
+            priors.fetch(self.hospital, _wanted(exam), folder, earlier.read, inbox)
 
     def earlier_folder(self, exam: Exam) -> Path:
         """Where the reports of earlier visits are kept."""
