@@ -181,7 +181,7 @@ def _message(hospital: Hospital, outbox: Outbox, job: Job) -> None:
     if endpoint is None:
         raise NetworkError(f"the hospital file has no receiver for {job.kind}", "add it; the message waits")
     text = outbox.path(job).read_bytes().decode()  # read as text, its carriage returns would be lost
-    mllp.send(endpoint, text, hospital.tls, hospital.timeouts)
+    mllp.send(hospital, endpoint, text)
 
 
 def _bundle(hospital: Hospital, outbox: Outbox, job: Job) -> None:

@@ -11,7 +11,7 @@ from message_samples import DUE, study_with
 from receivers import asyncio_receiver
 
 from station.billing import Basis
-from station.hospital import Messages, Timeouts
+from station.hospital import Hospital, Messages
 from station.ledger import Ledger
 from station.messages import fhir, hl7, mllp
 
@@ -27,7 +27,8 @@ def milliseconds(work):
 
 
 def test_what_other_systems_are_told_is_ready_at_once(tmp_path):
-    study, messages, timeouts = study_with(), Messages(), Timeouts()
+    study, messages = study_with(), Messages()
+    hospital = Hospital(name="test", ae_title="DXR1")
     ledger, exams = Ledger(tmp_path / "charges.db"), iter(range(ROUNDS))
     text = hl7.results(study, messages, PAGE)
     with asyncio_receiver() as (endpoint, _):
@@ -36,7 +37,7 @@ def test_what_other_systems_are_told_is_ready_at_once(tmp_path):
             "charge (DFT)": lambda: hl7.charge(study, DUE, messages),
             "FHIR bundle": lambda: fhir.bundle(study, DUE, PAGE),
             "charge granted": lambda: ledger.claim(DUE, Basis(str(next(exams)), "", "", "")),
-            "MLLP, acknowledged": lambda: mllp.send(endpoint, text, None, timeouts),
+            "MLLP, acknowledged": lambda: mllp.send(hospital, endpoint, text),
         }
         taken_ms = {name: [milliseconds(work) for _ in range(ROUNDS)] for name, work in works.items()}
     ledger.close()
