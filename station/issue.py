@@ -28,6 +28,7 @@ from station.dicom.modules import write
 from station.durable import replacing
 from station.exam import Coded
 from station.findings import Findings
+from station.notes import exposure_notes
 from station.protocols import Reference
 from station.report.gates import gates_of
 from station.report.page import Paper, ReportFailed, render
@@ -147,6 +148,7 @@ def _page(study: Study, findings: Findings, picture: Dataset, papers: Papers) ->
         priors=priors,
         change=change,
         gates=gates_of(findings.result),
+        notes=exposure_notes(study.exposure, study.indices.get(study.exposure.number), study.protocol),
         calibration=Calibration(findings.calibrated_at, findings.calibration, findings.detector_serial),
     )
     return render(sheet, papers.paper)

@@ -74,7 +74,15 @@ class NotSupported(NetworkError):  # noqa: N818  reads as the message it is
 
 
 class _Socket(AssociationSocket):
-    """The library leaves a socket open when it was never connected."""
+    """The library leaves a socket open when it was never connected, and sends messages in small pieces.
+
+    Without TCP_NODELAY the second piece of every message waits some 40 ms for the peer's acknowledgement.
+    """
+
+    def _create_socket(self, address: AddressInformation) -> socket.socket:
+        made = super()._create_socket(address)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
 
     def _shutdown_socket(self) -> None:
         if self.socket is None:

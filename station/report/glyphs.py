@@ -24,13 +24,13 @@ a~#sys.inputs.text~*#sys.inputs.text*
 class Glyphs:
     """The fonts that a text needs, and what even they cannot show."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, texts: Iterable[str], *, sure_only: bool = False) -> None:
         import typst
 
         asked = {character for text in texts for character in text} - _SURE
         self.fonts = typst.Fonts(include_system_fonts=False)
-        self.missing = _lacking(asked, self.fonts)
-        if self.missing:
+        self.missing = frozenset(asked) if sure_only else _lacking(asked, self.fonts)
+        if self.missing and not sure_only:
             self.fonts = typst.Fonts(include_system_fonts=True)
             self.missing = _lacking(asked, self.fonts)
 

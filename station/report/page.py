@@ -13,7 +13,7 @@ the alphabetic one, which is told too.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ Paper = Literal["a4", "us-letter"]
 
 TITLE = "DXR-BMD report"  # of the file too, where it is seen beside names of other patients
 _LEVELS = 5  # of how closely the page is set, wide first
+_CANNOT_SHOW = "could not be displayed"  # typst's words
 _NO_ROOM = ("no room for the notes", "longer than one page")  # the template's own words
 _NAME_LEFT_OUT = "The name in its own characters is left out: no font of this machine has them all."
 _MARKED = f"Characters that no font of this machine has are marked {MARK}: read them in the order."
@@ -47,13 +48,25 @@ def render(sheet: Sheet, paper: Paper = "a4") -> bytes:
     ReportFailed
         The page could not be set, or would not be one page.
     """
+    words = content(sheet)
+    drawn = {"picture": picture_of(sheet), "age": _age(sheet), "band": _band(sheet)}
+    made_at = sheet.study.made_at.astimezone(UTC).replace(microsecond=0)  # all that typst takes
+    try:
+        return _set(words, drawn, Glyphs(texts_in(words)), paper, made_at)
+    except ReportFailed as failed:
+        if _CANNOT_SHOW not in str(failed):
+            raise
+    # characters that fail only in their places: a page with marks is better than none
+    return _set(words, drawn, Glyphs(texts_in(words), sure_only=True), paper, made_at)
+
+
+def _set(
+    words: dict[str, Any], drawn: dict[str, Any], glyphs: Glyphs, paper: Paper, made_at: datetime
+) -> bytes:
+    """The page, as wide as everything has room."""
     import typst
 
-    words = content(sheet)
-    glyphs = Glyphs(texts_in(words))
-    drawn = {"picture": picture_of(sheet), "age": _age(sheet), "band": _band(sheet)}
     data = json.dumps(_shown(words, glyphs) | drawn)
-    made_at = sheet.study.made_at.astimezone(UTC).replace(microsecond=0)  # all that typst takes
     failure: typst.TypstError | None = None
     for level in range(_LEVELS):
         try:

@@ -189,7 +189,16 @@ def test_a_name_that_no_font_can_show_is_left_out_and_said_so(plain, page_of, ch
 
 
 def test_a_mark_whose_neighbour_cannot_be_shown_makes_a_page_too(plain, page_of, change):
-    text = page_of(change.patient(plain, name=f"Demo^{NO_FONT}\u0483")).text
+    text = page_of(change.item(plain, reason=f"{NO_FONT}\u0947")).text  # a vowel sign
+    assert "Reason [?]" in text
+    assert "are marked [?]" in text
+
+
+def test_a_page_with_marks_is_made_where_the_fonts_promise_more_than_they_keep(
+    plain, page_of, change, monkeypatch
+):
+    monkeypatch.setattr("station.report.glyphs._can_show", lambda *_: True)
+    text = page_of(change.patient(plain, name=f"Demo^{NO_FONT}={NO_FONT}")).text
     assert "Demo, [?]" in text
     assert "are marked [?]" in text
 
