@@ -77,7 +77,7 @@ def issue(
     try:
         named["edges.dcm"] = presentation_state.build(study, picture, findings.outlines)
         if isinstance(findings.result, DxrResult):
-            named[f"measurements{final}.dcm"] = measurements.build(study, picture)
+            named[f"measurements{final}.dcm"] = measurements.build(study, pair[0])
         named["dose.dcm"] = dose.build(study, pair)
         page = _page(study, findings, picture, papers)
         named[f"report{final}.dcm"] = document.build(study, page, list(named.values()))
