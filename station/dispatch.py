@@ -69,7 +69,8 @@ class Dispatch:
         self.objects(exam, (*issued.objects, *self._rejected(exam)))
         jobs = [*self._messages(issued, charge)]
         if self.hospital.mpps is not None:
-            step = mpps.completed(study, [_head(path) for path in issued.objects], charge=charge)
+            heads = [_head(path) for path in (*issued.objects, *self._wanted_rejected(exam))]
+            step = mpps.completed(study, heads, charge=charge, retrieve_ae_title=self._keeper)
             jobs.append(self._step(exam, Kind.STEP_SET, step))
         self.outbox.put(jobs)
 
@@ -153,6 +154,16 @@ class Dispatch:
 
     def _rejected(self, exam: Exam) -> list[Path]:
         return sorted(self._spool.objects(exam).glob("exposure-*/*.dcm"))
+
+    def _wanted_rejected(self, exam: Exam) -> list[Path]:
+        """Rejected images leave the station only where an archive wants them."""
+        wanted = any(archive.rejected for archive in self.hospital.archives.values())
+        return self._rejected(exam) if wanted else []
+
+    @property
+    def _keeper(self) -> str:
+        """AE title of the archive that the RIS may fetch from: the first."""
+        return next((archive.ae_title for archive in self.hospital.archives.values()), "")
 
     def _step(self, exam: Exam, kind: Kind, step: Dataset) -> Job:
         path = (

@@ -16,6 +16,7 @@ released later, an exam that is joined to its order. `withdraw` takes back what 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ class Issued:
     charge: Charge
     objects: tuple[Path, ...]
     report: Path  # the page as PDF
+
+
+def load() -> None:
+    """Import what only the first issue would wait for: half a second."""
+    for name in ("highdicom", "highdicom.sr", "typst"):
+        import_module(name)
 
 
 def issue(
