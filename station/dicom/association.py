@@ -206,6 +206,8 @@ def _requested(
     entity.connection_timeout = hospital.timeouts.connect_s
     for uid, offered in wanted.items():
         entity.add_requested_context(uid, offered)
+    if not peer.plain and hospital.tls is None:
+        raise TlsFailed(f"no certificate to show {called(peer)}", "give tls in the hospital file")
     tls = None if peer.plain or hospital.tls is None else (client_context(hospital.tls), peer.host)
     try:
         return entity.associate(
