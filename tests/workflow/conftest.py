@@ -5,8 +5,11 @@ import shutil
 import pytest
 import wired
 from detector_rigs import only_gige_camera_here
+from hospital_rooms import Beside, file_of
 
 from drivers.aravis import Aravis
+from simulators.pacs import Hospital as SimulatedHospital
+from simulators.pacs import Setup
 from station.assembly import assemble
 from station.calibrate import calibrate
 from station.config import load_room
@@ -77,3 +80,30 @@ def running(folder, detector, monkeypatch, job_for):
         yield made
     finally:
         wired.stop(made)
+
+
+# --- beside a hospital ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def big_calibration(tmp_path_factory):
+    """Of the whole panel, on which bones are measured."""
+    folder = tmp_path_factory.mktemp("big")
+    controller = assemble(load_room("sim"), {}, folder, real_time=False)
+    controller.start()
+    calibrate(Operator(controller, lambda _: None))
+    controller.close()
+    controller.parts.journal.close()
+    return folder / "calibration"
+
+
+@pytest.fixture
+def peers():
+    with SimulatedHospital(Setup(commitment="same")) as hospital:
+        yield hospital
+
+
+@pytest.fixture
+def beside(tmp_path, small_room, calibration, peers):
+    """A coarse panel, quick: no bone is measured on it."""
+    return Beside(tmp_path, small_room, calibration, peers, file_of(peers))

@@ -16,11 +16,14 @@ from station.case import Job
 from station.config import RoomFile
 from station.controller import Controller
 from station.devices import SwitchStage
+from station.dossier import Books
 from station.exam import Exam, WorklistItem, new_uid
 from station.hospital import Hospital
-from station.liaison import Liaison, connected
+from station.liaison import Liaison, connected, worklist_now
 from station.operate import Operator
+from station.orders import select
 from station.outbox.job import Job as Delivery
+from station.outbox.job import State as Fate
 from station.states import State, Trigger
 
 
@@ -99,3 +102,36 @@ def until(liaison: Liaison, so: Callable[[tuple[Delivery, ...]], bool], seconds:
 
 def heads(folder: Path, name: str = "*.dcm") -> list[pydicom.Dataset]:
     return [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.glob(name))]
+
+
+def file_of(peers):
+    config = peers.config()
+    hospital = Hospital.model_validate(config)
+    return hospital.model_copy(update={"port": None})  # commitments come on the same association or later
+
+
+def ordered(beside, accession="A1"):
+    answer, why = worklist_now(beside.hospital, beside.folder)
+    assert not why
+    row = select(answer.rows, accession)
+    assert row.item is not None, row
+    return row.item
+
+
+def all_done(jobs):
+    return bool(jobs) and all(job.state is Fate.COMMITTED for job in jobs)
+
+
+def one_step(peers):
+    (step,) = peers.steps.values()
+    return step.attributes
+
+
+def objects(beside: Beside, exam: Exam) -> list[pydicom.Dataset]:
+    """Of an exam, as they lie on the disk."""
+    return heads(beside.folder / "spool" / exam.uid)
+
+
+def delivering(books: Books, beside: Beside) -> Any:
+    """The way to the hospital without a station."""
+    return Liaison(beside.hospital, books.dispatch.outbox, beside.folder, lambda _: None).running()

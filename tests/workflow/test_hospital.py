@@ -1,77 +1,36 @@
-"""From the worklist to the archive: what a hospital receives of an exam, and when not all goes well."""
+"""From the worklist to the archive: what a hospital receives of an exam."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pydicom
 import pytest
-from hospital_rooms import Beside, accept, expose, heads, job_of, retake, until
+from hospital_rooms import (
+    Beside,
+    accept,
+    all_done,
+    delivering,
+    expose,
+    file_of,
+    heads,
+    job_of,
+    objects,
+    one_step,
+    ordered,
+    retake,
+    until,
+)
 
 from simulators.pacs import Hospital as SimulatedHospital
 from simulators.pacs import Setup
-from station import amend, delivery
+from station import amend
 from station.assembly import books_of
 from station.clock import RealClock
 from station.config import load_room
-from station.exam import Release, Side, new_uid
-from station.hospital import Hospital
-from station.liaison import worklist_now
-from station.orders import emergency, select
-from station.outbox.job import Kind, State
+from station.exam import Release, new_uid
+from station.states import State as At
 from station.states import Trigger
 
 KINDS = {"for-processing.dcm", "for-presentation.dcm", "edges.dcm", "dose.dcm", "report.dcm"}
-
-
-@pytest.fixture(scope="session")
-def big_calibration(tmp_path_factory):
-    """Of the whole panel, on which bones are measured."""
-    from station.assembly import assemble
-    from station.calibrate import calibrate
-    from station.operate import Operator
-
-    folder = tmp_path_factory.mktemp("big")
-    controller = assemble(load_room("sim"), {}, folder, real_time=False)
-    controller.start()
-    calibrate(Operator(controller, lambda _: None))
-    controller.close()
-    controller.parts.journal.close()
-    return folder / "calibration"
-
-
-@pytest.fixture
-def peers():
-    with SimulatedHospital(Setup(commitment="same")) as hospital:
-        yield hospital
-
-
-@pytest.fixture
-def beside(tmp_path, small_room, calibration, peers):
-    """A coarse panel, quick: no bone is measured on it."""
-    return Beside(tmp_path, small_room, calibration, peers, file_of(peers))
-
-
-def file_of(peers):
-    config = peers.config()
-    hospital = Hospital.model_validate(config)
-    return hospital.model_copy(update={"port": None})  # commitments come on the same association or later
-
-
-def ordered(beside, accession="A1"):
-    answer, why = worklist_now(beside.hospital, beside.folder)
-    assert not why
-    row = select(answer.rows, accession)
-    assert row.item is not None, row
-    return row.item
-
-
-def all_done(jobs):
-    return bool(jobs) and all(job.state is State.COMMITTED for job in jobs)
-
-
-def one_step(peers):
-    (step,) = peers.steps.values()
-    return step.attributes
 
 
 # --- a measured exam, from its order on the worklist to everything committed -----------------------------
@@ -91,10 +50,6 @@ def whole(tmp_path_factory, big_calibration):
             accept(operator, released_by="Test^Person")
             until(liaison, all_done)
         yield beside, exam
-
-
-def objects(beside, exam):
-    return heads(beside.folder / "spool" / exam.uid)
 
 
 def test_every_object_arrives_once_and_is_committed(whole):
@@ -147,14 +102,14 @@ def test_the_step_names_every_object_by_its_series(whole):
     assert named == {str(head.SOPInstanceUID) for head in objects(beside, exam)}
 
 
-def test_the_next_visit_finds_the_first_and_says_the_change(whole):
+def test_the_next_visit_finds_the_first(whole):
     beside, exam = whole
     with beside.station(seed=7) as (operator, liaison):
         again = job_of(
             operator.controller, replace(exam.item, study_instance_uid=new_uid(), accession_number="A1b")
         )
-        operator.controller.parts.dispatch.opened.put(again.exam)
         operator.controller.parts.spool.open(again.exam)
+        operator.controller.parts.dispatch.started(again.exam)
         until(liaison, lambda _: bool(operator.controller.parts.dispatch.earlier(again.exam)))
         (earlier,) = operator.controller.parts.dispatch.earlier(again.exam)
         operator.controller.parts.spool.close(again.exam, "tested")
@@ -168,7 +123,7 @@ def test_a_physician_makes_the_report_final_and_nothing_else_is_sent_anew(whole)
     before = dict(beside.peers.received)
     issued = amend.release(books, exam.uid, Release("Test^Physician", RealClock().wall(), physician=True))
     assert {path.name for path in issued.objects} >= {"measurements-released.dcm", "report-released.dcm"}
-    with Liaison_of(books, beside) as liaison:
+    with delivering(books, beside) as liaison:
         until(liaison, all_done)
     new = beside.peers.received.keys() - before.keys()
     assert len(new) == 2
@@ -181,12 +136,6 @@ def test_a_physician_makes_the_report_final_and_nothing_else_is_sent_anew(whole)
         next(path for path in issued.objects if path.name == "measurements-released.dcm")
     )
     assert released.VerificationFlag == "VERIFIED"
-
-
-def Liaison_of(books, beside):  # noqa: N802  reads as what it makes
-    from station.liaison import Liaison
-
-    return Liaison(beside.hospital, books.dispatch.outbox, beside.folder, lambda _: None).running()
 
 
 # --- without a measurement ----------------------------------------------------------------------------
@@ -208,22 +157,16 @@ def test_a_refused_analysis_is_told_and_never_charged(beside):
 def test_the_ris_hears_of_an_exam_when_it_opens(beside):
     with beside.station() as (operator, liaison):
         operator.controller.submit(Trigger.OPEN_EXAM, job=job_of(operator.controller, ordered(beside)))
-        operator.wait(lambda s: s.state is State_of("positioning"), "positioning")
+        operator.wait(lambda s: s.state is At.POSITIONING, "positioning")
         until(liaison, all_done)
         assert one_step(beside.peers).PerformedProcedureStepStatus == "IN PROGRESS"
         operator.controller.submit(Trigger.CANCEL_EXAM, reason="110505")
-        operator.wait(lambda s: s.state is State_of("standby"), "standby")
+        operator.wait(lambda s: s.state is At.STANDBY, "standby")
         until(liaison, lambda jobs: len(jobs) == 2 and all_done(jobs))
     step = one_step(beside.peers)
     (why,) = step.PerformedProcedureStepDiscontinuationReasonCodeSequence
     assert (step.PerformedProcedureStepStatus, why.CodeValue) == ("DISCONTINUED", "110505")
     assert beside.peers.received == {}
-
-
-def State_of(name):  # noqa: N802  the station's, not a job's
-    from station.states import State as StationState
-
-    return StationState(name)
 
 
 @pytest.mark.hazard("dose-unrecorded")
@@ -260,145 +203,10 @@ def test_an_exam_given_up_after_an_exposure_leaves_its_dose(beside):
     with beside.station() as (operator, liaison):
         exam = expose(operator, ordered(beside))
         operator.controller.submit(Trigger.REJECT, reason="111209", by="operator")
-        operator.wait(lambda s: s.state is State_of("positioning"), "positioning")
+        operator.wait(lambda s: s.state is At.POSITIONING, "positioning")
         operator.controller.submit(Trigger.CANCEL_EXAM, reason="110513")
-        operator.wait(lambda s: s.state is State_of("standby"), "standby")
+        operator.wait(lambda s: s.state is At.STANDBY, "standby")
         until(liaison, all_done)
     (dose,) = objects(beside, exam)
     assert beside.peers.received == {str(dose.SOPInstanceUID): 1}
     assert one_step(beside.peers).PerformedProcedureStepStatus == "DISCONTINUED"
-
-
-# --- bad networks ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.hazard("image-lost")
-def test_with_the_hospital_down_the_exam_ends_and_all_of_it_goes_out_later(beside):
-    item = ordered(beside)
-    beside.peers.spoil("down")
-    with beside.station() as (operator, _):
-        expose(operator, item)
-        accept(operator)
-    assert beside.peers.received == {}
-    beside.peers.heal()
-    moved = replace(beside, hospital=file_of(beside.peers))  # the ports are others now
-    with moved.station() as (operator, liaison):
-        until(liaison, all_done)
-    assert set(beside.peers.received.values()) == {1}
-    assert len(beside.peers.received) == len(KINDS)
-    assert one_step(beside.peers).PerformedProcedureStepStatus == "COMPLETED"
-
-
-def test_a_hospital_that_never_answers_does_not_hold_up_the_exam(beside):
-    item = ordered(beside)
-    beside.peers.spoil("silent")
-    impatient = beside.changed(timeouts=beside.hospital.timeouts.model_copy(update={"answer_s": 2.0}))
-    with impatient.station() as (operator, liaison):
-        expose(operator, item)
-        accept(operator)
-        assert not [job for job in liaison.outbox.jobs() if job.state is State.COMMITTED]
-        beside.peers.heal()
-
-
-def test_what_the_archive_lost_is_sent_again_under_the_same_uid(beside):
-    beside.peers.spoil("lose")
-    with beside.station() as (operator, liaison):
-        exam = expose(operator, ordered(beside))
-        accept(operator)
-        until(liaison, lambda jobs: any(job.lost for job in jobs))
-        beside.peers.heal()
-        liaison.courier.wake()
-        until(liaison, all_done)
-    assert beside.peers.kept.keys() == {str(head.SOPInstanceUID) for head in objects(beside, exam)}
-    assert not beside.peers.archive.changed()
-
-
-def test_a_refused_class_is_parked_with_an_alarm_and_the_rest_arrives(beside):
-    beside.peers.spoil("refuse-class")
-    with beside.station() as (operator, liaison):
-        expose(operator, ordered(beside))
-        accept(operator)
-        settled = {State.COMMITTED, State.PARKED}
-        until(liaison, lambda jobs: bool(jobs) and all(job.state in settled for job in jobs))
-        (parked,) = liaison.outbox.jobs(state=State.PARKED)
-        alarms = [e for e in operator.controller.parts.journal.entries() if e.detail.get("alarm")]
-    assert parked.sop_class_uid == "1.2.840.10008.5.1.4.1.1.88.67"
-    assert alarms
-    shown = delivery.look(beside.folder, "", (), None, 0)
-    assert delivery.trouble(shown, asked=False)
-    assert parked.name in delivery.text(shown)
-    beside.peers.heal()
-    shown = delivery.look(beside.folder, "", (parked.id,), beside.hospital, 30)
-    assert not delivery.trouble(shown, asked=True)
-
-
-def test_a_refused_step_stops_nothing_else(beside):
-    beside.peers.spoil("mpps-refused", "0110")
-    with beside.station() as (operator, liaison):
-        expose(operator, ordered(beside))
-        accept(operator)
-        until(liaison, lambda jobs: all(j.state is State.COMMITTED for j in jobs if j.kind is Kind.OBJECT))
-    assert len(beside.peers.received) == len(KINDS)
-    assert beside.peers.steps == {}
-
-
-# --- reconciliation -------------------------------------------------------------------------------------
-
-
-def emergency_item(name="Emergency^Case"):
-    return emergency(name, Side.LEFT, RealClock().wall(), new_uid())
-
-
-@pytest.mark.hazard("wrong-patient")
-def test_an_emergency_joined_to_its_order_before_sending_keeps_every_uid(beside):
-    order = ordered(beside)
-    with beside.station(delivering=False) as (operator, _):
-        exam = expose(operator, emergency_item())
-        accept(operator)
-    before = {str(head.SOPInstanceUID): head for head in objects(beside, exam)}
-    books = books_of(beside.room, beside.folder, beside.hospital)
-    amend.reconcile(books, exam.uid, order, RealClock().wall())
-    after = {str(head.SOPInstanceUID): head for head in objects(beside, exam)}
-    assert before.keys() == after.keys()
-    assert {(head.PatientID, head.AccessionNumber) for head in after.values()} == {("P-1", "A1")}
-    assert {head.StudyInstanceUID for head in after.values()} == {exam.item.study_instance_uid}
-    with Liaison_of(books, beside) as liaison:
-        until(liaison, all_done)
-    assert beside.peers.received == dict.fromkeys(before, 1)
-
-
-@pytest.mark.hazard("wrong-patient")
-def test_an_exam_sent_under_a_wrong_order_is_withdrawn_by_a_note_and_sent_anew(beside):
-    with beside.station() as (operator, liaison):
-        exam = expose(operator, ordered(beside, "A3"))
-        accept(operator)
-        until(liaison, all_done)
-    wrong = {str(head.SOPInstanceUID) for head in objects(beside, exam)}
-    books = books_of(beside.room, beside.folder, beside.hospital)
-    amend.reconcile(books, exam.uid, ordered(beside), RealClock().wall() + timedelta(seconds=1))
-    with Liaison_of(books, beside) as liaison:
-        until(liaison, all_done)
-    folder = beside.folder / "spool" / exam.uid
-    (note,) = heads(folder, "withdrawn.dcm")
-    (evidence,) = note.CurrentRequestedProcedureEvidenceSequence
-    named = {
-        i.ReferencedSOPInstanceUID for s in evidence.ReferencedSeriesSequence for i in s.ReferencedSOPSequence
-    }
-    assert named == wrong
-    assert note.PatientID == "P-3"
-    right = heads(folder / "revision-1")
-    assert {head.PatientID for head in right} == {"P-1"}
-    assert not {str(head.SOPInstanceUID) for head in right} & wrong
-    assert {str(head.SOPInstanceUID) for head in (*right, note)} | wrong == beside.peers.received.keys()
-    assert not beside.peers.archive.changed()
-
-
-@pytest.mark.hazard("wrong-side")
-def test_an_order_for_the_other_hand_cannot_be_joined(beside):
-    with beside.station(delivering=False) as (operator, _):
-        exam = expose(operator, emergency_item())
-        accept(operator)
-    books = books_of(beside.room, beside.folder, beside.hospital)
-    with pytest.raises(amend.NotPossible, match="right hand"):
-        amend.reconcile(books, exam.uid, ordered(beside, "A2"), RealClock().wall())
-    assert {head.PatientID for head in objects(beside, exam)} != {"P-2"}

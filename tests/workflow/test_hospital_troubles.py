@@ -1,0 +1,162 @@
+"""An exam beside a hospital when not all goes well: bad networks, late and wrong orders."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hospital_rooms import (
+    accept,
+    all_done,
+    delivering,
+    expose,
+    file_of,
+    heads,
+    objects,
+    one_step,
+    ordered,
+    until,
+)
+
+from station import amend, delivery
+from station.assembly import books_of
+from station.clock import RealClock
+from station.exam import Side, new_uid
+from station.orders import emergency
+from station.outbox.job import Kind, State
+
+OBJECTS = 5  # of an exam on a panel too coarse to measure
+
+
+# --- bad networks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.hazard("image-lost")
+def test_with_the_hospital_down_the_exam_ends_and_all_of_it_goes_out_later(beside):
+    item = ordered(beside)
+    beside.peers.spoil("down")
+    with beside.station() as (operator, _):
+        expose(operator, item)
+        accept(operator)
+    assert beside.peers.received == {}
+    beside.peers.heal()
+    moved = replace(beside, hospital=file_of(beside.peers))  # the ports are others now
+    with moved.station() as (operator, liaison):
+        until(liaison, all_done)
+    assert set(beside.peers.received.values()) == {1}
+    assert len(beside.peers.received) == OBJECTS
+    assert one_step(beside.peers).PerformedProcedureStepStatus == "COMPLETED"
+
+
+def test_a_hospital_that_never_answers_does_not_hold_up_the_exam(beside):
+    item = ordered(beside)
+    beside.peers.spoil("silent")
+    impatient = beside.changed(timeouts=beside.hospital.timeouts.model_copy(update={"answer_s": 2.0}))
+    with impatient.station() as (operator, liaison):
+        expose(operator, item)
+        accept(operator)
+        assert not [job for job in liaison.outbox.jobs() if job.state is State.COMMITTED]
+        beside.peers.heal()
+
+
+def test_what_the_archive_lost_is_sent_again_under_the_same_uid(beside):
+    beside.peers.spoil("lose")
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside))
+        accept(operator)
+        until(liaison, lambda jobs: any(job.lost for job in jobs))
+        beside.peers.heal()
+        liaison.courier.wake()
+        until(liaison, all_done)
+    assert beside.peers.kept.keys() == {str(head.SOPInstanceUID) for head in objects(beside, exam)}
+    assert not beside.peers.archive.changed()
+
+
+def test_a_refused_class_is_parked_with_an_alarm_and_the_rest_arrives(beside):
+    beside.peers.spoil("refuse-class")
+    with beside.station() as (operator, liaison):
+        expose(operator, ordered(beside))
+        accept(operator)
+        settled = {State.COMMITTED, State.PARKED}
+        until(liaison, lambda jobs: bool(jobs) and all(job.state in settled for job in jobs))
+        (parked,) = liaison.outbox.jobs(state=State.PARKED)
+        alarms = [e for e in operator.controller.parts.journal.entries() if e.detail.get("alarm")]
+    assert parked.sop_class_uid == "1.2.840.10008.5.1.4.1.1.88.67"
+    assert alarms
+    shown = delivery.look(beside.folder, "", (), None, 0)
+    assert delivery.trouble(shown, asked=False)
+    assert parked.name in delivery.text(shown)
+    beside.peers.heal()
+    shown = delivery.look(beside.folder, "", (parked.id,), beside.hospital, 30)
+    assert not delivery.trouble(shown, asked=True)
+
+
+def test_a_refused_step_stops_nothing_else(beside):
+    beside.peers.spoil("mpps-refused", "0110")
+    with beside.station() as (operator, liaison):
+        expose(operator, ordered(beside))
+        accept(operator)
+        until(liaison, lambda jobs: all(j.state is State.COMMITTED for j in jobs if j.kind is Kind.OBJECT))
+    assert len(beside.peers.received) == OBJECTS
+    assert beside.peers.steps == {}
+
+
+# --- reconciliation -------------------------------------------------------------------------------------
+
+
+def emergency_item(name="Emergency^Case"):
+    return emergency(name, Side.LEFT, RealClock().wall(), new_uid())
+
+
+@pytest.mark.hazard("wrong-patient")
+def test_an_emergency_joined_to_its_order_before_sending_keeps_every_uid(beside):
+    order = ordered(beside)
+    with beside.station(delivering=False) as (operator, _):
+        exam = expose(operator, emergency_item())
+        accept(operator)
+    before = {str(head.SOPInstanceUID): head for head in objects(beside, exam)}
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    amend.reconcile(books, exam.uid, order, RealClock().wall())
+    after = {str(head.SOPInstanceUID): head for head in objects(beside, exam)}
+    assert before.keys() == after.keys()
+    assert {(head.PatientID, head.AccessionNumber) for head in after.values()} == {("P-1", "A1")}
+    assert {head.StudyInstanceUID for head in after.values()} == {exam.item.study_instance_uid}
+    with delivering(books, beside) as liaison:
+        until(liaison, all_done)
+    assert beside.peers.received == dict.fromkeys(before, 1)
+
+
+@pytest.mark.hazard("wrong-patient")
+def test_an_exam_sent_under_a_wrong_order_is_withdrawn_by_a_note_and_sent_anew(beside):
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside, "A3"))
+        accept(operator)
+        until(liaison, all_done)
+    wrong = {str(head.SOPInstanceUID) for head in objects(beside, exam)}
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    amend.reconcile(books, exam.uid, ordered(beside), RealClock().wall() + timedelta(seconds=1))
+    with delivering(books, beside) as liaison:
+        until(liaison, all_done)
+    folder = beside.folder / "spool" / exam.uid
+    (note,) = heads(folder, "withdrawn.dcm")
+    (evidence,) = note.CurrentRequestedProcedureEvidenceSequence
+    named = {
+        i.ReferencedSOPInstanceUID for s in evidence.ReferencedSeriesSequence for i in s.ReferencedSOPSequence
+    }
+    assert named == wrong
+    assert note.PatientID == "P-3"
+    right = heads(folder / "revision-1")
+    assert {head.PatientID for head in right} == {"P-1"}
+    assert not {str(head.SOPInstanceUID) for head in right} & wrong
+    assert {str(head.SOPInstanceUID) for head in (*right, note)} | wrong == beside.peers.received.keys()
+    assert not beside.peers.archive.changed()
+
+
+@pytest.mark.hazard("wrong-side")
+def test_an_order_for_the_other_hand_cannot_be_joined(beside):
+    with beside.station(delivering=False) as (operator, _):
+        exam = expose(operator, emergency_item())
+        accept(operator)
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    with pytest.raises(amend.NotPossible, match="right hand"):
+        amend.reconcile(books, exam.uid, ordered(beside, "A2"), RealClock().wall())
+    assert {head.PatientID for head in objects(beside, exam)} != {"P-2"}
