@@ -4,6 +4,7 @@ A case is opened once, goes through one or more exposures, and is closed once. A
 from its folder; UIDs come from the exam, so whatever is made again is the same.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from station.devices import Delivered, EndOfExposure, Technique
 from station.dossier import Books
 from station.exam import Decision, Exam, Exposure, Purpose
 from station.frame import Frame
-from station.issue import Issued, dose_only
+from station.issue import Issued, ObjectRefused, dose_only
 from station.pipeline import Outcome, finish, set_aside
 from station.spool import Record
 
@@ -120,7 +121,9 @@ class Case:
         """End without an accepted image; the dose goes out, `reason` is one of DISCONTINUATION_REASONS."""
         if self.job.exam.purpose is Purpose.PATIENT:
             study = dossier.study_of(self._books, self._record()) if self.exposures else None
-            objects = dose_only(study, self._folder) if study else ()
+            objects: tuple[Path, ...] = ()
+            with suppress(ObjectRefused):  # then the dose is on disk and in the procedure step
+                objects = dose_only(study, self._folder) if study else ()
             self._books.dispatch.given_up(self.job.exam, study, objects, reason)
         self.close(how)
 

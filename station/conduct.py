@@ -229,7 +229,7 @@ class Conduct:
         except ObjectRefused as error:
             self.message = f"the DICOM objects contradict themselves and were not written: {error}"
             self._desk.note("objects-refused", message=str(error))
-            case.close("accepted, objects refused")
+            case.give_up("accepted, objects refused", _EQUIPMENT_FAILURE)
 
     def after_reject(self, detail: Mapping[str, Any]) -> None:
         try:

@@ -1,10 +1,13 @@
 """An exam beside a hospital when not all goes well: bad networks, late and wrong orders."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from certificates import authority, signed
 from hospital_rooms import (
+    Beside,
     accept,
     all_done,
     delivering,
@@ -16,7 +19,10 @@ from hospital_rooms import (
     ordered,
     until,
 )
+from peers import free_port
 
+from simulators.pacs import Hospital as SimulatedHospital
+from simulators.pacs import Setup
 from station import amend, delivery
 from station.assembly import books_of
 from station.clock import RealClock
@@ -160,3 +166,44 @@ def test_an_order_for_the_other_hand_cannot_be_joined(beside):
     with pytest.raises(amend.NotPossible, match="right hand"):
         amend.reconcile(books, exam.uid, ordered(beside, "A2"), RealClock().wall())
     assert {head.PatientID for head in objects(beside, exam)} != {"P-2"}
+
+
+# --- over mutual TLS ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secured(tmp_path, small_room, calibration):
+    """Every peer with TLS, and an archive that commits on an association of its own to the station's port."""
+    ours = authority(tmp_path / "ours")
+    made = signed(ours, "hospital")
+    for name in ("certificate", "key", "authorities"):
+        shutil.copy(getattr(made, name), tmp_path / f"{name}.pem")
+    with SimulatedHospital(Setup(certificates=tmp_path, commitment="new")) as peers:
+        port = free_port()
+        peers.know("DXR1", "127.0.0.1", port)
+        hospital = file_of(peers).model_copy(update={"port": port, "tls": signed(ours, "station")})
+        yield Beside(tmp_path / "station", small_room, calibration, peers, hospital)
+
+
+def test_everything_goes_over_mutual_tls_and_commitment_comes_back_that_way(secured):
+    with secured.station() as (operator, liaison):
+        exam = expose(operator, ordered(secured))
+        accept(operator)
+        until(liaison, all_done)
+    assert {way for _, way in secured.peers.commitment.delivered()} == {"new"}
+    assert secured.peers.kept.keys() == {str(head.SOPInstanceUID) for head in objects(secured, exam)}
+    assert one_step(secured.peers).PerformedProcedureStepStatus == "COMPLETED"
+    assert len(secured.peers.messages) == 1
+
+
+def test_a_stranger_s_certificate_leaves_everything_waiting_with_the_reason(secured, tmp_path):
+    stranger = secured.changed(tls=signed(authority(tmp_path / "theirs"), "stranger"))
+    item = ordered(secured)
+    with stranger.station() as (operator, liaison):
+        expose(operator, item)
+        accept(operator)
+        until(liaison, lambda jobs: any(job.error for job in jobs if job.kind is Kind.OBJECT))
+        waiting = [job for job in liaison.outbox.jobs() if job.kind is Kind.OBJECT]
+    assert {job.state for job in waiting} == {State.PENDING}
+    assert any("certificate" in job.error or "authority" in job.remedy for job in waiting)
+    assert secured.peers.received == {}
