@@ -26,9 +26,13 @@ from simulators.pacs import Setup
 from station import amend, delivery
 from station.assembly import books_of
 from station.clock import RealClock
+from station.dicom import lint
 from station.exam import Side, new_uid
 from station.orders import emergency
 from station.outbox.job import Kind, State
+from station.result import Reason
+from station.states import State as At
+from station.states import Trigger
 
 OBJECTS = 5  # of an exam on a panel too coarse to measure
 
@@ -104,6 +108,21 @@ def test_a_refused_step_stops_nothing_else(beside):
         until(liaison, lambda jobs: all(j.state is State.COMMITTED for j in jobs if j.kind is Kind.OBJECT))
     assert len(beside.peers.received) == OBJECTS
     assert beside.peers.steps == {}
+
+
+@pytest.mark.hazard("dose-unrecorded")
+def test_objects_that_contradict_themselves_stay_here_and_their_dose_goes_out(beside, mocker):
+    judge, wrong = lint.problems, Reason("dicom-side", "left and right", "call service")
+    mocker.patch.object(lint, "problems", lambda made, exam: (wrong,) if len(made) > 1 else judge(made, exam))
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside))
+        operator.controller.submit(Trigger.ACCEPT, by="operator")
+        done = operator.wait(lambda s: s.state is At.STANDBY, "standby")
+        until(liaison, all_done)
+    assert "left and right" in done.message
+    (dose,) = objects(beside, exam)
+    assert beside.peers.received == {str(dose.SOPInstanceUID): 1}
+    assert one_step(beside.peers).PerformedProcedureStepStatus == "DISCONTINUED"
 
 
 # --- reconciliation -------------------------------------------------------------------------------------
