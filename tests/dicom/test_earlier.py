@@ -11,7 +11,7 @@ from pydicom.sr.coding import Code
 
 from station.codes import SCHEME, term
 from station.dicom.image import build_pair
-from station.dicom.lint_seen import below
+from station.dicom.lint.seen import below
 from station.dicom.measurements import SOP_CLASS, NotOurs, build, read
 from station.dicom.modules import coded, items
 from station.dxr.change import Change, change_of

@@ -9,7 +9,7 @@ from whole import NAMES, bytes_of, objects_of, study_of
 
 from station.codes import SCHEME, term
 from station.dicom.lint import problems
-from station.dicom.lint_seen import below, children
+from station.dicom.lint.seen import below, children
 from station.dicom.modules import coded, items
 
 GROUP, EVENT = ("125007", "DCM"), ("113706", "DCM")

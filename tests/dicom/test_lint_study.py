@@ -8,7 +8,7 @@ from whole import NAMES, PDF, again, objects_of, study_of
 from station.codes import SCHEME, term
 from station.dicom import document, measurements, rejection
 from station.dicom.lint import problems
-from station.dicom.lint_seen import below
+from station.dicom.lint.seen import below
 from station.exam import Patient, Release
 
 

@@ -9,7 +9,7 @@ from validators import complaints, needs_dciodvfy, needs_dsrdump
 
 from station.codes import SCHEME, quantities, term
 from station.dicom.image import build_pair
-from station.dicom.lint_seen import below, children
+from station.dicom.lint.seen import below, children
 from station.dicom.measurements import PRELIMINARY, build, read
 from station.dicom.modules import write
 from station.exam import Patient, Release, Side

@@ -2,8 +2,8 @@
 
 dciodvfy does not notice View Position AP beside View Code PA, FOOT beside the anatomic region hand, a
 laterality U, EI, EIT and DI that do not belong together, a density without its constant, or a page of another
-patient. One function per subject, all are run: `lint_object` in every object, `lint_image`,
-`lint_measurements` and `lint_document` in those of a kind, `lint_set` between the objects of a study.
+patient. One function per subject, all are run: `every` in every object, `image`,
+`measurements` and `document` in those of a kind, `study` between the objects of a study.
 
 With the exam, everything is compared with it. Without, objects are compared with themselves and each other.
 """
@@ -20,12 +20,12 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from station.dicom.lint_document import DOCUMENTS
-from station.dicom.lint_image import IMAGE
-from station.dicom.lint_measurements import MEASUREMENTS, ours
-from station.dicom.lint_object import EVERY, future
-from station.dicom.lint_seen import IMAGES, Seen, name_of, see
-from station.dicom.lint_set import contradictions
+from station.dicom.lint.document import DOCUMENTS
+from station.dicom.lint.every import EVERY, future
+from station.dicom.lint.image import IMAGE
+from station.dicom.lint.measurements import MEASUREMENTS, ours
+from station.dicom.lint.seen import IMAGES, Seen, name_of, see
+from station.dicom.lint.study import contradictions
 from station.exam import Exam
 from station.result import Reason
 

@@ -6,8 +6,8 @@ from math import isclose, isfinite
 from pydicom.dataset import Dataset
 
 from station.codes import SCHEME, SCHEME_UID, term
-from station.dicom.lint_object import Findings
-from station.dicom.lint_seen import Seen, as_float, below, children, code_of, name_of, number_of
+from station.dicom.lint.every import Findings
+from station.dicom.lint.seen import Seen, as_float, below, children, code_of, name_of, number_of
 from station.exam import Exam
 
 _GROUP, _MEASUREMENTS = ("125007", "DCM"), ("126010", "DCM")

@@ -10,9 +10,9 @@ from math import isclose
 
 from pydicom.dataset import Dataset
 
-from station.dicom.lint_measurements import ours, shafts
-from station.dicom.lint_object import CLOCK_SET, PROCEDURE_CODES, said
-from station.dicom.lint_seen import (
+from station.dicom.lint.every import CLOCK_SET, PROCEDURE_CODES, said
+from station.dicom.lint.measurements import ours, shafts
+from station.dicom.lint.seen import (
     IMAGES,
     Seen,
     below,

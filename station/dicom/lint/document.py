@@ -5,8 +5,8 @@ from math import isclose, log10
 from pydicom.dataset import Dataset
 
 from station.dicom.image import FOR_PRESENTATION
-from station.dicom.lint_object import Findings
-from station.dicom.lint_seen import Seen, below, children, name_of, number_of, value_of
+from station.dicom.lint.every import Findings
+from station.dicom.lint.seen import Seen, below, children, name_of, number_of, value_of
 from station.exam import REJECTION_REASONS, Exam
 
 _EVENT, _EVENT_UID = ("113706", "DCM"), ("113769", "DCM")

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from pydicom.uid import UID
 
-from station.dicom.lint_seen import KINDS, Seen, of_others, parsed
+from station.dicom.lint.seen import KINDS, Seen, of_others, parsed
 from station.exam import Exam
 
 Findings = Iterator[tuple[str, str]]  # name of the check, and what is wrong

@@ -3,8 +3,8 @@
 from math import isclose, log10
 
 from station.dicom.image import REGION_CODES, VIEW_CODES
-from station.dicom.lint_object import PROCEDURE_CODES, Findings
-from station.dicom.lint_seen import Seen, code_of
+from station.dicom.lint.every import PROCEDURE_CODES, Findings
+from station.dicom.lint.seen import Seen, code_of
 from station.exam import Exam
 
 _DI_TOLERANCE = 0.02  # DI is written with two decimals
