@@ -13,6 +13,7 @@ from typing import Any
 from station import dossier
 from station.acquisition import Ended
 from station.devices import Delivered, EndOfExposure, Technique
+from station.dispatch import End
 from station.dossier import Books
 from station.exam import Decision, Exam, Exposure, Purpose
 from station.frame import Frame
@@ -117,14 +118,14 @@ class Case:
         if self.outcome is not None:
             set_aside(dossier.study_of(self._books, self._record()), self.outcome, self._folder)
 
-    def give_up(self, how: str, reason: str) -> None:
-        """End without an accepted image; the dose goes out, `reason` is one of DISCONTINUATION_REASONS."""
+    def give_up(self, how: str, reason: str, at: datetime) -> None:
+        """Close without an accepted image; the dose goes out, with the reason (DISCONTINUATION_REASONS)."""
         if self.job.exam.purpose is Purpose.PATIENT:
             study = dossier.study_of(self._books, self._record()) if self.exposures else None
             objects: tuple[Path, ...] = ()
             with suppress(ObjectRefused):  # then the dose is on disk and in the procedure step
                 objects = dose_only(study, self._folder) if study else ()
-            self._books.dispatch.given_up(self.job.exam, study, objects, reason)
+            self._books.dispatch.given_up(self.job.exam, self.exposures, objects, End(reason, at))
         self.close(how)
 
     def close_calibration(self) -> None:

@@ -160,7 +160,8 @@ class Conduct:
         self._show(Lamp.OFF)
 
     def after_cancel_exam(self, detail: Mapping[str, Any]) -> None:
-        self._need_case().give_up("cancelled", str(detail.get("reason", _UNSPECIFIED)))
+        reason = str(detail.get("reason", _UNSPECIFIED))
+        self._need_case().give_up("cancelled", reason, self.parts.clock.wall())
         self._leave()
 
     def _leave(self) -> None:
@@ -229,7 +230,7 @@ class Conduct:
         except ObjectRefused as error:
             self.message = f"the DICOM objects contradict themselves and were not written: {error}"
             self._desk.note("objects-refused", message=str(error))
-            case.give_up("accepted, objects refused", _EQUIPMENT_FAILURE)
+            case.give_up("accepted, objects refused", _EQUIPMENT_FAILURE, self.parts.clock.wall())
 
     def after_reject(self, detail: Mapping[str, Any]) -> None:
         try:
@@ -378,7 +379,7 @@ class Conduct:
             self._desk.fire(Trigger.RESUME_EXAM)
         else:
             self._desk.note("abandoned", why="the station stopped before this exam was exposed or retaken")
-            case.give_up("abandoned", _EQUIPMENT_FAILURE)
+            case.give_up("abandoned", _EQUIPMENT_FAILURE, self.parts.clock.wall())
             self.case = None
         return self.case is not None
 

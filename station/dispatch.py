@@ -12,8 +12,10 @@
 Jobs and their contents follow from the exam alone, so whatever is told again after a crash is the same job.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from station.billing import Basis
+from station.billing import Basis, proof_json, proof_text
 from station.dicom import mpps
 from station.durable import replacing
-from station.exam import Exam
+from station.exam import Exam, Exposure
 from station.hospital import Hospital
 from station.issue import Issued
 from station.ledger import Ledger
@@ -38,6 +40,14 @@ from station.study import Equipment, Study
 
 if TYPE_CHECKING:
     from station.dicom.priors import Inbox, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an exam ended without an accepted image."""
+
+    reason: str  # one of DISCONTINUATION_REASONS
+    at: datetime
 
 
 class Dispatch:
@@ -55,17 +65,16 @@ class Dispatch:
     def started(self, exam: Exam) -> None:
         """The exam is open."""
         self.opened.put(exam)
-        if self.hospital.mpps is None:
-            return
-        step = mpps.created(exam, self._equipment, self.hospital.ae_title)
-        self.outbox.put([self._step(exam, Kind.STEP_CREATED, step)])
+        self._begin_step(exam)
 
     def finished(self, issued: Issued) -> None:
         """An image was accepted or its report released; told again after a crash, the same."""
         study = issued.study
         exam = study.exam
-        self.started(exam)
-        charge = self._claimed(issued)
+        self._begin_step(exam)
+        basis = _basis(study, issued.objects)
+        self._keep_proof(issued, basis)
+        charge = self._claimed(issued, basis)
         self.objects(exam, (*issued.objects, *self._rejected(exam)))
         jobs = [*self._messages(issued, charge)]
         if self.hospital.mpps is not None:
@@ -79,15 +88,14 @@ class Dispatch:
         paths = tuple(paths)
         self.outbox.put(self._storing(exam, paths))
 
-    def given_up(self, exam: Exam, study: Study | None, paths: Iterable[Path], reason: str) -> None:
-        """No image was accepted; `study` and its objects tell of the dose, where there was any."""
+    def given_up(self, exam: Exam, exposures: Sequence[Exposure], paths: Iterable[Path], end: End) -> None:
+        """No image was accepted; exposures and objects tell of the dose, where there was any."""
         paths = tuple(paths)
-        self.started(exam)
+        self._begin_step(exam)
         self.objects(exam, (*paths, *self._rejected(exam)))
         if self.hospital.mpps is not None:
-            ended_at, exposures = (study.made_at, study.exposures) if study else (exam.opened_at, ())
             heads = [_head(path) for path in paths]
-            step = mpps.discontinued(exam, reason, ended_at, exposures, heads)
+            step = mpps.discontinued(exam, end.reason, end.at, exposures, heads)
             self.outbox.put([self._step(exam, Kind.STEP_SET, step)])
 
     def sent(self, exam: Exam) -> set[Path]:
@@ -166,19 +174,32 @@ class Dispatch:
         return next((archive.ae_title for archive in self.hospital.archives.values()), "")
 
     def _step(self, exam: Exam, kind: Kind, step: Dataset) -> Job:
-        path = (
-            self._spool.objects(exam) / f"{kind}.dataset"
-        )  # no DICOM object: lint and archives know nothing of it
+        path = self._spool.objects(exam) / f"{kind}.dataset"  # no object: it has no study of its own
         mpps.write(step, path)
         created = Job(Kind.STEP_CREATED, exam.uid, "mpps", mpps.uid(exam), self._relative(path))
         return created if kind is Kind.STEP_CREATED else replace(created, kind=kind, after=created.id)
 
-    def _claimed(self, issued: Issued) -> Code | None:
+    def _begin_step(self, exam: Exam) -> None:
+        if self.hospital.mpps is not None:
+            step = mpps.created(exam, self._equipment, self.hospital.ae_title)
+            self.outbox.put([self._step(exam, Kind.STEP_CREATED, step)])
+
+    def _keep_proof(self, issued: Issued, basis: Basis) -> None:
+        """Why this code or none, beside the objects: for programs and for print."""
+        folder = issued.report.parent
+        for name, text in (
+            ("charge.json", json.dumps(proof_json(issued.charge, basis), indent=1)),
+            ("charge.txt", proof_text(issued.charge, basis)),
+        ):
+            with replacing(folder / name) as file:
+                file.write(text.encode())
+
+    def _claimed(self, issued: Issued, basis: Basis) -> Code | None:
         """The code that may be charged; a charge needs an order, a release, and to be the first."""
-        charge, study = issued.charge, issued.study
-        if not charge.due or not study.exam.item.requested_procedure_id:
+        charge, item = issued.charge, issued.study.exam.item
+        if not charge.due or not item.requested_procedure_id:
             return None
-        return charge.code if self._ledger.claim(charge, _basis(study, issued.objects)) else None
+        return charge.code if self._ledger.claim(charge, basis) else None
 
     def _messages(self, issued: Issued, charge: Code | None) -> Iterator[Job]:
         study, told = issued.study, self.hospital.messages
