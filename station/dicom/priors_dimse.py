@@ -25,7 +25,7 @@ REPORTS = (  # classes of measurement reports; a dose report is another one
     "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
 )
-_MOST = 20  # reports of one person; a visit a year gives fewer in a lifetime
+MOST = 20  # reports of one person; a visit a year gives fewer in a lifetime
 _SUCCESS, _SOME_FAILED, _NOT_ASKED_FOR = 0x0000, 0xB000, 0x0124
 
 Place = tuple[str, str, str]  # study, series, instance
@@ -108,7 +108,7 @@ def _listening(hospital: Hospital, inbox: Inbox, *, already: bool) -> Generator[
 
 def newest(places: Sequence[tuple[str, Place]]) -> list[Place]:
     """By the study's date; those of a lifetime, not of a fault."""
-    return [place for _, place in sorted(places, reverse=True)][:_MOST]
+    return [place for _, place in sorted(places, reverse=True)][:MOST]
 
 
 def _places(
