@@ -1,7 +1,7 @@
 """What several variants of a dataset have in common: presence, source and fixed values, item by item.
 
 Presence and source are those of PS3.2: how often an attribute is there and has a value, over all items of all
-variants in which it could be; and the variants named for a source whose values are not those of the full one.
+variants in which it could be; and the sources that change the values where nothing else was changed.
 A code sequence is a value of its own.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from station.dicom.conformance_sample import FULL, SOURCES
+from station.dicom.conformance_sample import COMPARED
 
 _SHOWN = 64  # characters of a fixed value
 
@@ -91,7 +91,7 @@ def _source(found: Mapping[str, Sequence[Said | None]]) -> str:
     def values(name: str) -> set[tuple[str, ...]]:
         return {tuple(one.values) for one in found.get(name, ()) if one is not None}
 
-    changed = [name for name in SOURCES if values(name) != values(FULL)]
+    changed = dict.fromkeys(source for source, base, other in COMPARED if values(base) != values(other))
     has_value = any(any(one.values) for items in found.values() for one in items if one is not None)
     return ", ".join(changed) or ("FIXED" if has_value else "-")
 

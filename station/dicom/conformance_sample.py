@@ -3,7 +3,7 @@
 | variant | answers |
 |---|---|
 | all, `BARE` above all | whether an attribute is always there, and always has a value |
-| `FULL` against one named for a source | whether a value comes from there: what was changed changes it |
+| those of `COMPARED` | whether a value comes from a source: what was changed there changes it |
 
 Everything of one source is changed at once, to values that nothing else has.
 """
@@ -18,15 +18,21 @@ from pydicom.dataset import Dataset
 
 from station.devices import Delivered, EndOfExposure, FocalSpot, Technique
 from station.dicom import document, dose, image, measurements, mpps, presentation_state, rejection
+from station.dicom.conformance_result import least, measured
 from station.exam import Coded, Exam, Exposure, Patient, Rejection, Release, Sex, Side, WorklistItem
 from station.frame import Frame, Signal, Stage
 from station.protocols import load_protocol
-from station.result import AbsoluteRisk, Bone, DxrResult, Hazard, Measurement, Range, Reason, Strength, Triage
 from station.study import Equipment, Study
 
 _OPENED_AT = datetime(2026, 3, 2, 14, 5, 0, 250000, UTC)
 FULL, BARE = "FULL", "BARE"
-SOURCES = ("MWL", "CONFIG", "USER", "AUTO")
+COMPARED = (  # source, and two variants that differ in nothing else
+    ("MWL", FULL, "FULL, other order"),
+    ("CONFIG", FULL, "FULL, other site"),
+    ("USER", FULL, "FULL, other decisions"),
+    ("AUTO", FULL, "FULL, other devices"),
+    ("AUTO", BARE, "BARE, other devices"),
+)
 _HOUR = timedelta(hours=1)
 _OTHER_ZONE = datetime(2026, 3, 5, 16, 12, 7, 100000, timezone(_HOUR))
 
@@ -77,66 +83,6 @@ class Sample:
     takes_back: Coded = rejection.QUALITY  # what the note says
 
 
-def _measured(value: float, unit: str) -> Measurement:
-    return Measurement(value, unit, value / 50)
-
-
-def _bone(number: int, scale: float) -> Bone:
-    place = 6.0 * number * scale
-    return Bone(
-        number,
-        _measured(0.41 * scale, "1"),
-        _measured(1.7 * scale, "mm"),
-        _measured(8.2 * scale, "mm"),
-        _measured(0.52 * scale, "cm"),
-        0.97 / scale,
-        ((40.0, place), (10.0, place)),
-        ((30.0, place - 2), (20.0, place - 2), (20.0, place + 2), (30.0, place + 2)),
-        _measured(0.12 * scale, "1"),
-        _measured(66.0 * scale, "mm"),
-        _measured(0.55 * scale, "mm^0.34"),
-        Strength(
-            "round",
-            _measured(2.4 * scale, "1"),
-            _measured(34.0 * scale, "mm2"),
-            _measured(200.0 * scale, "mm4"),
-            _measured(49.0 * scale, "mm3"),
-        ),
-    )
-
-
-def _result(scale: float = 1.0) -> DxrResult:
-    """A whole result; its numbers only differ from each other, the lint would stop them."""
-    wide = Range(1.8 * scale, 1.5, 2.5)
-    return DxrResult(
-        algorithm="dxr-open@3",
-        side=Side.LEFT,
-        scale="absolute",
-        bones=tuple(_bone(number, scale) for number in (2, 3, 4)),
-        mci=_measured(0.40 * scale, "1"),
-        t_mm=_measured(1.6 * scale, "mm"),
-        w_mm=_measured(7.9 * scale, "mm"),
-        vpa_cm=_measured(0.5 * scale, "cm"),
-        bmd_g_cm2=_measured(0.58 * scale, "g/cm2"),
-        bmd_status="derived",
-        porosity=0.011 * scale,
-        porosity_measured=False,
-        t_score=-0.5 * scale,
-        z_score=-0.3 * scale,
-        reference="population@1",
-        notes=(Reason(f"note-{scale:g}", "a limit", "what to do"),),
-        mci_area=_measured(0.11 * scale, "1"),
-        bhi=_measured(0.54 * scale, "mm^0.34"),
-        bmd_constant_g_cm3=1.315,
-        bmd_constant_source="a source",
-        reference_status="derived",
-        triage=Triage("central-dxa-needed", -1.0, -2.6, False, f"refer {scale:g}", ("no diagnosis",)),
-        hazards=(Hazard("hip", wide, wide, "derived"),),
-        absolute_risks=(AbsoluteRisk("hip", wide, "table@1", 1.2, "people"),),
-        porosity_u95=0.006 * scale,
-    )
-
-
 def _exposure(number: int, opened_at: datetime = _OPENED_AT, *, shift: float = 1.0) -> Exposure:
     delivered = Delivered(50.2 * shift, 99.6 * shift, 16.04 * shift, 1.6 * shift, EndOfExposure.NORMAL)
     return Exposure(
@@ -178,7 +124,7 @@ def _full() -> Sample:
         exposures=(_exposure(1), _exposure(2)),
         rejections={1: Rejection("111209", "Test^Person")},
         indices={1: Index(900.0, 1400.0, -1.92), 2: Index(900.0, 1400.0, -1.92)},
-        result=_result(),
+        result=measured(),
         calibrated_at=_OPENED_AT - timedelta(days=2),
         code=protocol.codes.acquired_for_dxr,
         release=Release("Test^Person", _OPENED_AT + 2 * _HOUR, physician=True),
@@ -190,19 +136,7 @@ def _bare(full: Sample) -> Sample:
     """As little as an exam can have: an emergency, a silent generator, no dose meter, nothing released."""
     study = full.study
     item = WorklistItem("", Patient("P-1", "Test^Person", None, None), Side.LEFT, "0750T", "2.25.21")
-    known = _result()
-    bones = tuple(
-        replace(
-            bone, t_mm=None, w_mm=None, vpa_cm=None, mci_area=None, length_mm=None, bhi=None, strength=None
-        )
-        for bone in known.bones
-    )
-    nothing = dict.fromkeys(("t_mm", "w_mm", "vpa_cm", "bmd_g_cm2", "porosity", "porosity_u95", "t_score"))
-    more = dict.fromkeys(
-        ("z_score", "mci_area", "bhi", "bmd_constant_g_cm3", "bmd_constant_source", "triage")
-    )
-    rest = {"notes": (), "hazards": (), "absolute_risks": (), "bones": bones}
-    result = replace(known, **nothing, **more, **rest)
+    result = least()
     exposures = tuple(replace(exposure, delivered=None, dap_ugym2=None) for exposure in study.exposures)
     bare = replace(
         study,
@@ -235,7 +169,7 @@ def _order(full: Sample) -> Sample:
         (Coded("DXRR", "99OTHER", "another code"),),
         "2.25.32",
     )
-    result = replace(_result(), side=Side.RIGHT)
+    result = replace(measured(), side=Side.RIGHT)
     return replace(full, study=replace(full.study, exam=replace(full.study.exam, item=other), result=result))
 
 
@@ -259,7 +193,7 @@ def _config(full: Sample) -> Sample:
         for exposure in study.exposures
     )
     result = replace(
-        _result(),
+        measured(),
         bmd_status="site",
         bmd_constant_g_cm3=1.25,
         bmd_constant_source="another source",
@@ -287,7 +221,7 @@ def _auto(full: Sample) -> Sample:
         replace(_exposure(number, _OTHER_ZONE, shift=1.2), delivered=delivered) for number in (2, 3, 4)
     )
     rejection_before = study.rejections[1]
-    result = replace(_result(1.1), algorithm="other@4", scale="relative", porosity_measured=True)
+    result = replace(measured(1.1), algorithm="other@4", scale="relative", porosity_measured=True)
     changed = replace(
         study,
         exam=replace(study.exam, uid="2.25.40", opened_at=_OTHER_ZONE),
@@ -322,10 +256,13 @@ def _user(full: Sample) -> Sample:
 
 
 def variants() -> Mapping[str, Sample]:
-    """By name: `FULL`, `BARE`, and one for each of `SOURCES`."""
+    """`FULL`, `BARE`, and those that are compared with them."""
     full = _full()
-    changed = (_order(full), _config(full), _user(full), _auto(full))
-    return {FULL: full, BARE: _bare(full), **dict(zip(SOURCES, changed, strict=True))}
+    devices = _auto(full)
+    changed = (_order(full), _config(full), _user(full), devices, _bare(devices))
+    return {FULL: full, BARE: _bare(full)} | {
+        name: sample for (_, _, name), sample in zip(COMPARED, changed, strict=True)
+    }
 
 
 Objects = Mapping[str, Dataset]
@@ -335,18 +272,24 @@ def objects(sample: Sample) -> Objects:
     """Every object of the exam, by the name of its IOD."""
     study = sample.study
     *refused, pair = (_pair(sample, exposure) for exposure in study.exposures)
-    outline = Line("2", "periosteal", np.array(sample.outline))
+    outlines = [
+        Line(kind, kind, np.array(sample.outline))
+        for kind in presentation_state.LAYERS
+        if kind not in {"label", "side"}
+    ]
     report = measurements.build(study, pair[0])
     images = [one for both in (*refused, pair) for one in both]
-    return {
+    made = {
         "Digital X-Ray Image - For Presentation": pair[1],
         "Digital X-Ray Image - For Processing": pair[0],
-        "Grayscale Softcopy Presentation State": presentation_state.build(study, pair[1], [outline]),
+        "Grayscale Softcopy Presentation State": presentation_state.build(study, pair[1], outlines),
         "Comprehensive SR": report,
         "Encapsulated PDF": document.build(study, sample.page, [*pair, report]),
         "X-Ray Radiation Dose SR": dose.build(study, images),
-        "Key Object Selection Document": _note(sample, images[:-2]),
     }
+    refused_images = images[:-2]
+    taken_back = refused_images if sample.takes_back == rejection.QUALITY else list(made.values())
+    return {**made, "Key Object Selection Document": _note(sample, taken_back)}
 
 
 def steps(sample: Sample, made: Sequence[Dataset]) -> Objects:
