@@ -12,6 +12,7 @@ from station.controller import Controller
 from station.dispatch import Dispatch
 from station.dossier import Books
 from station.hospital import Hospital
+from station.issue import load
 from station.journal import Journal
 from station.outbox.queue import Outbox
 from station.pipeline import Setting
@@ -52,6 +53,9 @@ def assemble(
     """
     equipment, clock = build(room, simulation, real_time=real_time)
     books = books_of(room, folder, hospital)
+    executor = Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline")
+    if isinstance(clock, RealClock):
+        executor.submit(load)
     parts = Parts(
         room=room,
         equipment=equipment,
@@ -60,7 +64,7 @@ def assemble(
         journal=Journal(folder / "journal.db"),
         calibration=folder / "calibration",
         setting=books.setting,
-        executor=Inline() if isinstance(clock, VirtualClock) else ThreadPoolExecutor(1, "pipeline"),
+        executor=executor,
         dispatch=books.dispatch,
     )
     return Controller(parts)

@@ -74,6 +74,9 @@ def exam(
     out: Out = Path("dxr-exams"),
     room: RoomOption = "sim",
     hospital: HospitalOption = None,
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Without an order: --name, --birth-date, --sex and --side.")
+    ] = False,
     order: Annotated[str, typer.Option(help="Accession number in the worklist, or what was scanned.")] = "",
     released_by: Annotated[str, typer.Option(help="Who releases result and charge at once.")] = "",
     physician: Annotated[
@@ -100,6 +103,8 @@ def exam(
         item = _order(patient_id, name, birth_date, sex, side, accession)
         if order:
             item = ordered(peers, out, order)
+        elif emergency:
+            item = _emergency(name, birth_date, sex, side)
         if loaded.simulation and "side=" not in (pose or ""):
             simulation["pose"] = ",".join(filter(None, (f"side={item.side}", pose)))  # the ordered hand
         controller = assemble(loaded, simulation, out, real_time=real_time, hospital=peers)
@@ -239,6 +244,15 @@ def _order(patient_id: str, name: str, birth_date: str | None, sex: str, side: s
     patient = Patient(patient_id, name, born, Sex(sex))
     patient.age_at(today)
     return WorklistItem(accession, patient, Side(side), "0750T", new_uid(), accession, accession)
+
+
+def _emergency(name: str, birth_date: str | None, sex: str, side: str) -> Any:
+    from station import orders
+    from station.clock import RealClock
+    from station.exam import Sex, Side, new_uid
+
+    born = date.fromisoformat(birth_date) if birth_date else None
+    return orders.emergency(name, Side(side), RealClock().wall(), new_uid(), birth_date=born, sex=Sex(sex))
 
 
 def _technique(text: str | None) -> Technique | None:

@@ -137,10 +137,11 @@ def lint(
     as_json: Json = False,
 ) -> None:
     """Find contradictions in DICOM objects that validators of grammar do not see. Exits 3 for any."""
+    from station.clock import RealClock
     from station.dicom.lint import lint_files
 
     with usage_errors(OSError):
-        found = lint_files(files)
+        found = lint_files(files, now=RealClock().wall())
     if as_json:
         typer.echo(json.dumps(found))
     else:

@@ -37,7 +37,7 @@ from station.spool import Spool
 from station.study import Equipment, Study
 
 if TYPE_CHECKING:
-    from station.dicom.priors import Wanted
+    from station.dicom.priors import Inbox, Wanted
 
 
 class Dispatch:
@@ -49,6 +49,8 @@ class Dispatch:
         self._station = spool.root.parent
         self.opened: SimpleQueue[Exam] = SimpleQueue()  # whose earlier visits are wanted
         self._ledger = Ledger(self._station / "charges.db")
+        if hospital.messages.fhir is not None:
+            fhir.load()
 
     def started(self, exam: Exam) -> None:
         """The exam is open."""
@@ -67,7 +69,8 @@ class Dispatch:
         self.objects(exam, (*issued.objects, *self._rejected(exam)))
         jobs = [*self._messages(issued, charge)]
         if self.hospital.mpps is not None:
-            step = mpps.completed(study, [_head(path) for path in issued.objects], charge=charge)
+            heads = [_head(path) for path in (*issued.objects, *self._wanted_rejected(exam))]
+            step = mpps.completed(study, heads, charge=charge, retrieve_ae_title=self._keeper)
             jobs.append(self._step(exam, Kind.STEP_SET, step))
         self.outbox.put(jobs)
 
@@ -91,8 +94,8 @@ class Dispatch:
         """Files of what an archive was given, or may have been, under the exam's order."""
         folder = self._spool.objects(exam)
         own = {folder, *folder.glob("exposure-*")}
-        jobs = self.outbox.jobs(exam.uid)
-        return {self.outbox.path(job) for job in jobs if job.kind is Kind.OBJECT and self.outbox.path(job).parent in own}
+        objects = (job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.OBJECT)
+        return {path for job in objects if (path := self.outbox.path(job)).parent in own}
 
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
@@ -125,14 +128,14 @@ class Dispatch:
 
         return tuple(one.report for one in priors.kept(folder, _wanted(exam), earlier.read).priors)
 
-    def fetch_earlier(self, exam: Exam) -> None:
+    def fetch_earlier(self, exam: Exam, inbox: "Inbox | None" = None) -> None:
         """Look for earlier visits at the archive, in the caller's thread. Raises `NetworkError`."""
         from station.dicom import earlier, priors
 
         if self.hospital.priors is not None:
             folder = self.earlier_folder(exam)
             folder.mkdir(exist_ok=True)
-            priors.fetch(self.hospital, _wanted(exam), folder, earlier.read)
+            priors.fetch(self.hospital, _wanted(exam), folder, earlier.read, inbox)
 
     def earlier_folder(self, exam: Exam) -> Path:
         """Where the reports of earlier visits are kept."""
@@ -151,6 +154,16 @@ class Dispatch:
 
     def _rejected(self, exam: Exam) -> list[Path]:
         return sorted(self._spool.objects(exam).glob("exposure-*/*.dcm"))
+
+    def _wanted_rejected(self, exam: Exam) -> list[Path]:
+        """Rejected images leave the station only where an archive wants them."""
+        wanted = any(archive.rejected for archive in self.hospital.archives.values())
+        return self._rejected(exam) if wanted else []
+
+    @property
+    def _keeper(self) -> str:
+        """AE title of the archive that the RIS may fetch from: the first."""
+        return next((archive.ae_title for archive in self.hospital.archives.values()), "")
 
     def _step(self, exam: Exam, kind: Kind, step: Dataset) -> Job:
         path = (
@@ -175,14 +188,16 @@ class Dispatch:
         if told.charges is not None and charge is not None:
             text = hl7.charge(study, issued.charge, told)
             yield self._message(study.exam, Kind.CHARGE, "charges", text)
-
         if told.fhir is not None:
-            path = (
-                self._spool.objects(study.exam) / f"{study.exam.uid_for('bundle', issued.report.stem)}.json"
-            )
-            with replacing(path) as file:
-                file.write(fhir.bundle(study, issued.charge, issued.report.read_bytes()).encode())
-            yield Job(Kind.BUNDLE, study.exam.uid, "fhir", path.stem, self._relative(path))
+            granted = issued.charge if charge is not None else None
+            yield self._bundle(study, fhir.bundle(study, granted, issued.report.read_bytes()))
+
+    def _bundle(self, study: Study, text: str) -> Job:
+        name = study.exam.uid_for("bundle", text)  # what is released later is another bundle
+        path = self._spool.objects(study.exam) / f"{name}.json"
+        with replacing(path) as file:
+            file.write(text.encode())
+        return Job(Kind.BUNDLE, study.exam.uid, "fhir", name, self._relative(path))
 
     def _message(self, exam: Exam, kind: Kind, destination: str, text: str) -> Job:
         name = hl7.control_id(text)

@@ -11,8 +11,8 @@ from station.devices import Technique
 from station.exam import Exam, Exposure, Side, WorklistItem, new_uid
 from station.imaging.calibration import CalibrationRejected
 from station.liaison import Liaison
+from station.notes import exposure_notes
 from station.operate import Operator, Progress, Stuck
-from station.pipeline import exposure_notes
 from station.result import Reason, Refused
 from station.states import State, Trigger
 from station.summary import exposure_json, reason_json, refusal, summary, visit_json
@@ -184,7 +184,7 @@ def _report(controller: Controller, reviewed: Snapshot, done: Snapshot) -> Repor
     )
     json["exam"] = job.exam.uid
     protocol = controller.parts.setting.protocol
-    notes = (*exposure_notes(reviewed.exposures[-1], outcome, protocol), *refused)
+    notes = (*exposure_notes(reviewed.exposures[-1], outcome.exposure_index, protocol), *refused)
     json["reasons"] += [reason_json(reason) for reason in notes]
     return Report(json, REFUSED if refused or isinstance(outcome.result, Refused) else DONE)
 

@@ -16,6 +16,7 @@ released later, an exam that is joined to its order. `withdraw` takes back what 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from station.dicom.modules import write
 from station.durable import replacing
 from station.exam import Coded
 from station.findings import Findings
+from station.notes import exposure_notes
 from station.protocols import Reference
 from station.report.gates import gates_of
 from station.report.page import Paper, ReportFailed, render
@@ -66,6 +68,12 @@ class Issued:
     report: Path  # the page as PDF
 
 
+def load() -> None:
+    """Import what only the first issue would wait for: half a second."""
+    for name in ("highdicom", "highdicom.sr", "typst"):
+        import_module(name)
+
+
 def issue(
     study: Study, findings: Findings, pair: tuple[Dataset, Dataset], papers: Papers, folder: Path
 ) -> Issued:
@@ -76,7 +84,7 @@ def issue(
     try:
         named["edges.dcm"] = presentation_state.build(study, picture, findings.outlines)
         if isinstance(findings.result, DxrResult):
-            named[f"measurements{final}.dcm"] = measurements.build(study, picture)
+            named[f"measurements{final}.dcm"] = measurements.build(study, pair[0])
         named["dose.dcm"] = dose.build(study, pair)
         page = _page(study, findings, picture, papers)
         named[f"report{final}.dcm"] = document.build(study, page, list(named.values()))
@@ -147,6 +155,7 @@ def _page(study: Study, findings: Findings, picture: Dataset, papers: Papers) ->
         priors=priors,
         change=change,
         gates=gates_of(findings.result),
+        notes=exposure_notes(study.exposure, study.indices.get(study.exposure.number), study.protocol),
         calibration=Calibration(findings.calibrated_at, findings.calibration, findings.detector_serial),
     )
     return render(sheet, papers.paper)

@@ -7,13 +7,14 @@ when an exam opens. Nobody in the room waits for any of them.
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from queue import Empty
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from station.clock import RealClock
 from station.dispatch import Dispatch
@@ -26,6 +27,10 @@ from station.outbox.archives import asking, listening, storing
 from station.outbox.courier import Courier, Happened, Routes, one_by_one
 from station.outbox.job import Job, Kind, State
 from station.outbox.queue import Outbox
+from station.refresh import Refresh
+
+if TYPE_CHECKING:
+    from station.dicom.priors import Inbox
 
 Note = Callable[[Happened], None]
 _SETTLE_POLL_S = 0.05
@@ -50,22 +55,22 @@ def worklist_now(hospital: Hospital | None, folder: Path) -> tuple[Answer | None
     why = "no worklist in the hospital file"
     if hospital is not None and hospital.worklist is not None:
         try:
-            return refreshed(hospital, cache), ""
+            answer = _query(hospital)
         except NetworkError as error:
             why = str(error)
+        else:
+            cache.write(answer)
+            return answer, ""
     kept, damaged = cache.read()
     if kept is None:
         return None, f"{why}; {damaged.message if damaged else 'none was kept'}"
     return kept, f"{why}; the worklist shown is {kept.age(RealClock().wall())}"
 
 
-def refreshed(hospital: Hospital, cache: Cache) -> Answer:
-    """Ask the RIS now, in the caller's thread, and keep the answer. Raises `NetworkError`."""
+def _query(hospital: Hospital) -> Answer:
     from station.dicom.worklist import query
 
-    answer = query(hospital, RealClock().wall())
-    cache.write(answer)
-    return answer
+    return query(hospital, RealClock().wall())
 
 
 class Liaison:
@@ -73,11 +78,13 @@ class Liaison:
 
     def __init__(self, hospital: Hospital, outbox: Outbox, folder: Path, note: Note) -> None:
         self.hospital, self.outbox = hospital, outbox
-        self.worklist = Cache(folder / _WORKLIST)
-        self._note = note
         self.courier = Courier(outbox, hospital, _routes(hospital, outbox), RealClock(), note)
+        self.worklist: Refresh | None = None
+        if hospital.worklist is not None:
+            ask = partial(_query, hospital)
+            self.worklist = Refresh(ask, Cache(folder / _WORKLIST), hospital.worklist.refresh_s)
+        self._note = note
         self._stop = threading.Event()
-        self._refresh = threading.Event()
 
     @contextmanager
     def running(self, dispatch: Dispatch | None = None) -> Generator["Liaison"]:
@@ -85,38 +92,39 @@ class Liaison:
 
         With `dispatch`, earlier visits of whoever's exam is opened are looked for.
         """
-        self._stop.clear()
-        threads = [threading.Thread(target=self._deliver, name="courier")]
-        if self.hospital.worklist is not None:
-            threads.append(threading.Thread(target=self._keep_worklist, name="worklist"))
-        if dispatch is not None and self.hospital.priors is not None:
-            threads.append(
-                threading.Thread(target=self._keep_earlier, args=(dispatch,), name="earlier visits")
-            )
-        listener = listening(self.hospital, self.courier) if self.hospital.port else None
-        if listener is not None:
-            try:
-                listener.start()
-            except NetworkError as error:
-                self._note(
-                    Happened("failed", "listener", message=error.message, remedy=error.remedy, alarm=True)
-                )
-        for thread in threads:
-            thread.start()
-        try:
+        with ExitStack() as stack:
+            inbox = self._listen(stack)
+            self._stop.clear()
+            stack.callback(self.outbox.ring)
+            work = [self._deliver]
+            if dispatch is not None and self.hospital.priors is not None:
+                work.append(partial(self._keep_earlier, dispatch, inbox))
+            for target in work:
+                thread = threading.Thread(target=target, name="liaison")
+                thread.start()
+                stack.callback(thread.join)
+            stack.callback(self.outbox.ring)
+            stack.callback(self._stop.set)
+            if self.worklist is not None:
+                self.worklist.start()
+                stack.callback(self.worklist.stop)
             yield self
-        finally:
-            self._stop.set()
-            self._refresh.set()
-            self.outbox.ring()
-            for thread in threads:
-                thread.join()
-            if listener is not None:
-                listener.stop()
 
-    def refresh_worklist(self) -> None:
-        """Ask the RIS at once; the answer comes to the cache."""
-        self._refresh.set()
+    def _listen(self, stack: ExitStack) -> "Inbox | None":
+        """Open the station's port, where it has one: for commitments, and for reports that are moved."""
+        if self.hospital.port is None:
+            return None
+        from station.dicom.priors import Inbox
+
+        inbox = Inbox()
+        try:
+            stack.enter_context(
+                listening(self.hospital, self.courier, contexts=inbox.contexts, handlers=inbox.handlers)
+            )
+        except NetworkError as error:
+            self._note(Happened("failed", "listener", "", (), error.message, error.remedy, alarm=True))
+            return None
+        return inbox
 
     def settle(self, exam_uid: str | None, seconds: float) -> dict[str, int]:
         """Wait until nothing of the exam, or of any, is on its way, at most so long; jobs by state."""
@@ -134,28 +142,16 @@ class Liaison:
             import_module("station.dicom.association")  # before the first exam opens, not in its time
         self.courier.run(self._stop)
 
-    def _keep_earlier(self, dispatch: Dispatch) -> None:
+    def _keep_earlier(self, dispatch: Dispatch, inbox: "Inbox | None") -> None:
         while not self._stop.is_set():
             with suppress(Empty):
                 exam = dispatch.opened.get(timeout=_SETTLE_POLL_S)
                 try:
-                    dispatch.fetch_earlier(exam)
+                    dispatch.fetch_earlier(exam, inbox)
                 except NetworkError as error:
                     self._note(Happened("unreachable", "priors", exam.uid, (), error.message, error.remedy))
                 except Exception as error:  # noqa: BLE001  a thread's top: an exam without its priors goes on
-                    self._note(Happened("failed", "priors", exam.uid, message=repr(error), alarm=True))
-
-    def _keep_worklist(self) -> None:
-        every_s = self.hospital.worklist.refresh_s if self.hospital.worklist else 0
-        while not self._stop.is_set():
-            try:
-                refreshed(self.hospital, self.worklist)
-            except NetworkError as error:
-                self._note(Happened("unreachable", "worklist", message=error.message, remedy=error.remedy))
-            except Exception as error:  # noqa: BLE001  a thread's top: an old list is better than none
-                self._note(Happened("failed", "worklist", message=repr(error), alarm=True))
-            self._refresh.wait(every_s)
-            self._refresh.clear()
+                    self._note(Happened("failed", "priors", exam.uid, (), repr(error), alarm=True))
 
 
 def _routes(hospital: Hospital, outbox: Outbox) -> Routes:
@@ -185,7 +181,7 @@ def _message(hospital: Hospital, outbox: Outbox, job: Job) -> None:
     if endpoint is None:
         raise NetworkError(f"the hospital file has no receiver for {job.kind}", "add it; the message waits")
     text = outbox.path(job).read_bytes().decode()  # read as text, its carriage returns would be lost
-    mllp.send(endpoint, text, hospital.tls, hospital.timeouts)
+    mllp.send(hospital, endpoint, text)
 
 
 def _bundle(hospital: Hospital, outbox: Outbox, job: Job) -> None:

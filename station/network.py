@@ -122,6 +122,8 @@ def connect(hospital: Hospital, peer: Endpoint) -> socket.socket:
     ------
     Unreachable, TlsFailed, PeerSilent
     """
+    if not peer.plain and hospital.tls is None:
+        raise TlsFailed(f"no certificate to show {peer.host}:{peer.port}", "give tls in the hospital file")
     plain = reach(hospital, peer)
     if peer.plain or hospital.tls is None:
         return plain

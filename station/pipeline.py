@@ -13,11 +13,10 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from station.devices import EndOfExposure
 from station.dicom import image
 from station.dxr.analysis import traced
 from station.dxr.overlay import Outline, outlines
-from station.exam import Exam, Exposure
+from station.exam import Exam
 from station.findings import Findings, IndexValues
 from station.frame import Frame
 from station.imaging import exposure_index, presentation
@@ -77,28 +76,6 @@ def process(raw: Frame, exam: Exam, setting: Setting, maps: Maps) -> Outcome:
             region = index.region if isinstance(index, exposure_index.ExposureIndex) else None
             picture = presentation.render(processing, region)
     return Outcome(processing, index, picture, result, maps, outlines(trace), timings)
-
-
-def exposure_notes(exposure: Exposure, outcome: Outcome, protocol: Protocol) -> tuple[Reason, ...]:
-    """What the reviewer must know of the exposure itself: delivery and exposure index out of their limits."""
-    found: list[Reason] = []
-    delivered, asked = exposure.delivered, exposure.requested
-    if delivered is not None:
-        percent = 100 * (delivered.mas / asked.mas - 1)
-        limit = protocol.technique_limits.delivered_percent
-        if abs(percent) > limit or delivered.end is not EndOfExposure.NORMAL:
-            message = f"{delivered.mas:.3g} mAs delivered, {asked.mas:.3g} mAs asked; end: {delivered.end}"
-            remedy = "judge the image by its noise; do not repeat a usable one"
-            found.append(Reason("delivery-differs", message, remedy, round(percent, 1), limit))
-    index = outcome.exposure_index
-    if isinstance(index, Reason):
-        found.append(index)
-    elif abs(index.di) > protocol.exposure_index.warn_deviation:
-        message = f"deviation index {index.di:+.1f}: EI {index.ei:.0f}, target {index.target:g}"
-        remedy = "check hand size and distance; a dose too high is no reason to repeat"
-        limit = protocol.exposure_index.warn_deviation
-        found.append(Reason("exposure-index-out-of-band", message, remedy, round(index.di, 2), limit))
-    return tuple(found)
 
 
 def finish(study: Study, outcome: Outcome, papers: Papers, folder: Path) -> Issued:

@@ -11,7 +11,7 @@
                        *.dcm, report.pdf        objects, and what was told of them
                        revision-1/…             the same under another order
 
-Names and birth dates are here and nowhere else on disk.
+Names and birth dates are here, in the kept worklist beside the spool, and nowhere else on disk.
 """
 
 import io

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from socketserver import BaseServer
 from typing import Any
 
 from pynetdicom import AE, evt
@@ -72,7 +73,10 @@ class _Caller(RequestHandler):
 
 
 class _Listener(ThreadedAssociationServer):
-    """Does not wait for ever for somebody who connects and speaks no TLS."""
+    """Does not wait for ever for somebody who connects and speaks no TLS, and ends at once."""
+
+    def serve_forever(self, poll_interval: float = _POLL_S) -> None:
+        BaseServer.serve_forever(self, poll_interval)
 
     def get_request(self) -> Any:
         listening: Any = self.socket
@@ -153,7 +157,7 @@ class Server:
         self._listener = listener
         self.port = int(listener.server_address[1])
         self._thread = threading.Thread(
-            target=listener.serve_forever, args=(_POLL_S,), name=f"{self.service}-listens", daemon=True
+            target=listener.serve_forever, name=f"{self.service}-listens", daemon=True
         )
         self._thread.start()
 

@@ -75,7 +75,15 @@ class NotSupported(NetworkError):  # noqa: N818  reads as the message it is
 
 
 class _Socket(AssociationSocket):
-    """The library leaves a socket open when it was never connected."""
+    """The library leaves a socket open when it was never connected, and sends messages in small pieces.
+
+    Without TCP_NODELAY the second piece of every message waits some 40 ms for the peer's acknowledgement.
+    """
+
+    def _create_socket(self, address: AddressInformation) -> socket.socket:
+        made = super()._create_socket(address)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
 
     def _shutdown_socket(self) -> None:
         if self.socket is None:
@@ -200,6 +208,8 @@ def _requested(
     entity.connection_timeout = hospital.timeouts.connect_s
     for uid, offered in wanted.items():
         entity.add_requested_context(uid, offered)
+    if not peer.plain and hospital.tls is None:
+        raise TlsFailed(f"no certificate to show {called(peer)}", "give tls in the hospital file")
     tls = None if peer.plain or hospital.tls is None else (client_context(hospital.tls), peer.host)
     try:
         return entity.associate(

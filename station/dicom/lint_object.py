@@ -25,8 +25,11 @@ _WORDS = {"left": "L", "right": "R"}
 _DESCRIPTIONS = ("SeriesDescription", "ContentDescription", "DocumentTitle", "ImageComments")
 _LETTERS = frozenset("LRB")
 _IDENTITY = ("PatientID", "PatientName", "StudyInstanceUID", "AccessionNumber")
-_EARLY = timedelta(minutes=1)  # of the study's clock before an acquisition, in other systems' files
+_EARLY = timedelta(minutes=1)  # by which clocks of different systems may differ
+# A station's clock may be set right within an exam; an image of an irradiated patient is not held back for it
+CLOCK_SET = timedelta(days=1)
 _LONG_STUDY = timedelta(days=2)  # between the study's opening and an acquisition: more is another day's
+_CONTROL = frozenset(map(chr, (*range(32), 127)))  # an ideographic space is none
 _PN_GROUP, _PN_GROUPS, _PN_COMPONENTS = 64, 3, 5  # PS3.5 6.2.1.2
 
 
@@ -107,11 +110,13 @@ def dates(seen: Seen, exam: Exam | None) -> Findings:
         if element.VR == "DA" and element.value and parsed(str(element.value), None) is None:
             yield "date", f"{element.keyword} '{element.value}' is no date"
     study, acquired, content = (seen.moment(what) for what in ("Study", "Acquisition", "Content"))
-    if study and acquired and not study - _EARLY <= acquired <= study + _LONG_STUDY:
+    slack = timedelta(0) if exam is None else CLOCK_SET
+    early = max(_EARLY, slack)
+    if study and acquired and not study - early <= acquired <= study + _LONG_STUDY:
         yield "date", f"acquired at {acquired}, in a study opened at {study}"
-    if acquired and content and content < acquired:
+    if acquired and content and content < acquired - slack:
         yield "date", f"content of {content} from an acquisition at {acquired}"
-    if study and content and content < study - _EARLY:
+    if study and content and content < study - early:
         yield "date", f"content of {content} in a study opened at {study}"
     calibrated = seen.get("DateOfLastDetectorCalibration")
     taken = seen.get("AcquisitionDate")
@@ -171,7 +176,7 @@ def names(seen: Seen, _exam: Exam | None) -> Findings:
             continue
         groups = str(element.value).split("=")
         if len(groups) > _PN_GROUPS or any(
-            len(group) > _PN_GROUP or group.count("^") >= _PN_COMPONENTS or not group.isprintable()
+            len(group) > _PN_GROUP or group.count("^") >= _PN_COMPONENTS or not _CONTROL.isdisjoint(group)
             for group in groups
         ):
             yield (

@@ -4,13 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import combinations
 from math import isclose
 
 from pydicom.dataset import Dataset
 
 from station.dicom.lint_measurements import ours, shafts
-from station.dicom.lint_object import PROCEDURE_CODES, said
+from station.dicom.lint_object import CLOCK_SET, PROCEDURE_CODES, said
 from station.dicom.lint_seen import (
     IMAGES,
     Seen,
@@ -69,6 +70,7 @@ class _Study:
 
     objects: Sequence[Seen]
     by_uid: Mapping[str, Seen]
+    slack: timedelta  # by which times of one study may be out of order
 
     def of(self, *kinds: str) -> list[Seen]:
         return [seen for seen in self.objects if seen.kind in kinds]
@@ -83,7 +85,8 @@ def contradictions(objects: Sequence[Seen], *, of_exam: bool) -> SetFindings:
         Each was compared with its exam, so what all must share is known; and with an image among them they
         are all of it, so every reference leads to one of them.
     """
-    study = _Study(objects, {str(seen.get("SOPInstanceUID")): seen for seen in reversed(objects)})
+    slack = CLOCK_SET if of_exam else timedelta(0)
+    study = _Study(objects, {str(seen.get("SOPInstanceUID")): seen for seen in reversed(objects)}, slack)
     for check in _CHECKS if of_exam else (*_SHARED, *_CHECKS):
         yield from check(study)
     if of_exam and study.of(*IMAGES):
@@ -190,7 +193,7 @@ def _order(study: _Study) -> SetFindings:
         made_at = seen.moment("PresentationCreation") or seen.moment("Content")
         for _, item in seen.references:
             acquired = taken.get(str(item.get("ReferencedSOPInstanceUID")))
-            if made_at and acquired and made_at < acquired:
+            if made_at and acquired and made_at < acquired - study.slack:
                 yield seen, "date", f"made at {made_at} of an image taken at {acquired}"
                 break
 

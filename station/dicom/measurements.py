@@ -18,21 +18,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
-from station.codes import SCHEME, SCHEME_NAME, SCHEME_UID, SCHEME_VERSION, Quantity, Term, quantities, term
+from station.codes import SCHEME, SCHEME_NAME, SCHEME_UID, SCHEME_VERSION, Quantity, quantities, term
 from station.dicom.earlier import NotOurs as NotOurs  # noqa: PLC0414  re-exported: out and in belong together
 from station.dicom.earlier import read as read  # noqa: PLC0414  re-exported: out and in belong together
 from station.dicom.equipment import device_uid
 from station.dicom.modules import evidence, items, performed_step_reference, referenced_request
 from station.dicom.report import begin_report, physician_release, predecessor
-from station.exam import Side
+from station.exam import Coded, Side
 from station.protocols import Code as ProcedureCode
 from station.result import AbsoluteRisk, DxrResult, Hazard, Reason, Triage
 from station.study import Study
 
 if TYPE_CHECKING:
     from highdicom import sr
+    from pydicom.sr.coding import Code
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"  # Comprehensive SR
 PRELIMINARY = "preliminary: physician interpretation required"
@@ -41,14 +41,15 @@ UNCERTAINTY = (
     "constant, up to 10 % between systems"
 )
 _KIND = "measurements"
-_HAND = Code("85562004", "SCT", "Hand")
-_METACARPAL = Code("36455000", "SCT", "Metacarpal")
-_SIDES = {Side.LEFT: Code("7771000", "SCT", "Left"), Side.RIGHT: Code("24028007", "SCT", "Right")}
-_UPPER = Code("371886008", "SCT", "+, range of upper measurement uncertainty")  # CID 225
-_LOWER = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
-_POPULATION = Code("121405", "DCM", "Population description")
-_ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")  # CID 100
-_QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500
+_HAND = Coded("85562004", "SCT", "Hand")
+_METACARPAL = Coded("36455000", "SCT", "Metacarpal")
+_SIDES = {Side.LEFT: Coded("7771000", "SCT", "Left"), Side.RIGHT: Coded("24028007", "SCT", "Right")}
+_UPPER = Coded("371886008", "SCT", "+, range of upper measurement uncertainty")  # CID 225
+_LOWER = Coded("371885007", "SCT", "-, range of lower measurement uncertainty")
+_POPULATION = Coded("121405", "DCM", "Population description")
+_ANY_PROCEDURE = Coded("363679005", "SCT", "Imaging procedure")  # CID 100
+_TAKEN = Coded("126201", "DCM", "Acquisition Date")
+_QUALITATIVE = Coded("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500
 _UNIT_MEANINGS = {"1": "no units", "%": "percent"}
 
 
@@ -108,7 +109,7 @@ def _tree(study: Study, result: DxrResult, image: Dataset) -> Dataset:
     ]
     report = sr.MeasurementReport(
         _observers(study),
-        _ANY_PROCEDURE if study.code is None else _procedure(study.code),
+        _code(study.code or _ANY_PROCEDURE),
         groups,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
             sr.CodedConcept("en-US", "RFC5646", "English (United States)")
@@ -117,16 +118,12 @@ def _tree(study: Study, result: DxrResult, image: Dataset) -> Dataset:
     )
     root = report[0]
     _describe_source(root, study)
-    texts = sr.ContainerContentItem(_QUALITATIVE, relationship_type="CONTAINS")
+    texts = sr.ContainerContentItem(_code(_QUALITATIVE), relationship_type="CONTAINS")
     texts.ContentSequence = sr.ContentSequence(
-        [sr.TextContentItem(_code(term(key)), text, "CONTAINS") for key, text in _texts(study, result)]
+        [sr.TextContentItem(_own(key), text, "CONTAINS") for key, text in _texts(study, result)]
     )
     root.ContentSequence.append(texts)
     return root
-
-
-def _procedure(code: ProcedureCode) -> Code:
-    return Code(code.value, code.scheme, code.meaning)
 
 
 def _observers(study: Study) -> "sr.ObservationContext":
@@ -165,13 +162,11 @@ def _describe_source(root: Dataset, study: Study) -> None:
     entry = library.ContentSequence[0].ContentSequence[0]
     taken = study.exposure.started_at.astimezone(study.exam.opened_at.tzinfo)
     relation = "HAS ACQ CONTEXT"
-    described: list[sr.ContentItem] = [
-        sr.DateContentItem(Code("126201", "DCM", "Acquisition Date"), taken.date(), relation)
-    ]
+    described: list[sr.ContentItem] = [sr.DateContentItem(_code(_TAKEN), taken.date(), relation)]
     kind = f"{study.equipment.manufacturer} {study.equipment.model}".strip()
     for key, text in (("detector_type", kind), ("detector_serial", study.detector_serial)):
         if text:
-            described.append(sr.TextContentItem(_code(term(key)), text, relation))
+            described.append(sr.TextContentItem(_own(key), text, relation))
     entry.ContentSequence.extend(described)
 
 
@@ -183,17 +178,17 @@ def _group(
     name, _, version = result.algorithm.partition("@")
     if not (name and version):
         raise ValueError(f"an algorithm must be name@version, got '{result.algorithm}'")
-    site, which = (_HAND, None) if bone is None else (_METACARPAL, _code(term(f"metacarpal_{bone}")))
+    site, which = (_code(_HAND), None) if bone is None else (_code(_METACARPAL), _own(f"metacarpal_{bone}"))
     label = "hand" if bone is None else f"metacarpal {bone}"
     exposure = str(study.exposure.number)
     return sr.MeasurementsAndQualitativeEvaluations(
         sr.TrackingIdentifier(study.exam.uid_for("tracking", label, exposure), label),
         finding_type=site,
-        method=_code(term("method")),
+        method=_own("method"),
         algorithm_id=sr.AlgorithmIdentification(
             name, version, (f"protocol {study.exam.protocol}", f"region of interest {result.roi_mode}")
         ),
-        finding_sites=[sr.FindingSite(site, _SIDES[result.side], which)],
+        finding_sites=[sr.FindingSite(site, _code(_SIDES[result.side]), which)],
         measurements=[_number(quantity, result, image) for quantity in found],
     )
 
@@ -203,16 +198,23 @@ def _number(quantity: Quantity, result: DxrResult, image: Dataset) -> "sr.Measur
 
     unit = _unit(quantity.term.unit)
     source = sr.SourceImageForMeasurement(image.SOPClassUID, image.SOPInstanceUID)
-    measured = sr.Measurement(_public(quantity.term), float(quantity.value), unit, referenced_images=[source])
+    measured = sr.Measurement(
+        _code(quantity.term.public or quantity.term.coded),
+        float(quantity.value),
+        unit,
+        referenced_images=[source],
+    )
     properties = measured[0].ContentSequence
     if quantity.u95 is not None:
         for code in (_UPPER, _LOWER):
-            properties.append(sr.NumContentItem(code, float(quantity.u95), unit, None, "HAS PROPERTIES"))
+            properties.append(
+                sr.NumContentItem(_code(code), float(quantity.u95), unit, None, "HAS PROPERTIES")
+            )
     if quantity.term.key == "bmd" and result.bmd_constant_g_cm3 is not None:
         constant = term("constant")
         properties.append(
             sr.NumContentItem(
-                _code(constant),
+                _code(constant.coded),
                 float(result.bmd_constant_g_cm3),
                 _unit(constant.unit),
                 None,
@@ -220,7 +222,7 @@ def _number(quantity: Quantity, result: DxrResult, image: Dataset) -> "sr.Measur
             )
         )
     if quantity.term.key in ("t_score", "z_score"):
-        properties.append(sr.TextContentItem(_POPULATION, _population(result), "HAS PROPERTIES"))
+        properties.append(sr.TextContentItem(_code(_POPULATION), _population(result), "HAS PROPERTIES"))
     return measured
 
 
@@ -284,16 +286,16 @@ def note_text(note: Reason) -> str:
     return f"{note.id}: {note.message} → {note.remedy}"
 
 
-def _public(entry: Term) -> Code:
-    """The public code where there is one, else the private one."""
-    if entry.public is None:
-        return _code(entry)
-    return Code(entry.public.value, entry.public.scheme, entry.public.meaning)
+def _own(key: str) -> "Code":
+    return _code(term(key).coded)
 
 
-def _code(entry: Term) -> Code:
-    return Code(entry.value, SCHEME, entry.meaning)
+def _code(code: Coded | ProcedureCode) -> "Code":
+    """A term as highdicom takes it."""
+    from pydicom.sr.coding import Code
+
+    return Code(code.value, code.scheme, code.meaning)
 
 
-def _unit(ucum: str) -> Code:
-    return Code(ucum, "UCUM", _UNIT_MEANINGS.get(ucum, ucum))
+def _unit(ucum: str) -> "Code":
+    return _code(Coded(ucum, "UCUM", _UNIT_MEANINGS.get(ucum, ucum)))

@@ -78,7 +78,9 @@ class Level:
     def undeclared(self, keyword: str) -> bool:
         """Whether the value could only be read as UTF-8 although no character set was declared."""
         value = _bytes_or_text(self.dataset, _tag(keyword))
-        return self.encodings[0] == _UNDECLARED and isinstance(value, bytes) and not value.isascii()
+        if self.encodings[0] != _UNDECLARED or not isinstance(value, bytes):
+            return False
+        return not value.isascii() and b"\x1b" not in value
 
     def items(self, keyword: str) -> Iterator["Level"]:
         """Of a sequence; nothing where there is none. Raises `Unreadable`."""

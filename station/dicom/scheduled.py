@@ -198,6 +198,8 @@ class _Reader:
             self._warn(
                 "sex", f"PatientSex is '{sex}'", "without F, M or O there is no T-score; correct the order"
             )
+        if name and not any(sign.isalnum() for sign in name):
+            self._fault("missing", f"PatientName is '{name[:20]}', which names nobody", _RIS)
         if not identifier or not name:
             return None
         try:

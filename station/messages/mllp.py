@@ -27,10 +27,10 @@ from collections.abc import Iterator
 
 import hl7
 
-from station.hospital import Endpoint, Timeouts, Tls
+from station.hospital import Endpoint, Hospital
 from station.messages.hl7 import control_id
 from station.messages.segments import parsed
-from station.network import PeerRefused, PeerSilent, TlsFailed, Unreachable, client_context
+from station.network import PeerRefused, PeerSilent, TlsFailed, connect
 
 _VT, _FS, _CR = b"\x0b", b"\x1c", b"\r"
 _CHUNK_BYTES = 65536
@@ -49,7 +49,7 @@ class MessageRefused(PeerRefused):
         self.code = code
 
 
-def send(endpoint: Endpoint, message: str, tls: Tls | None, timeouts: Timeouts) -> None:
+def send(hospital: Hospital, endpoint: Endpoint, message: str) -> None:
     """Deliver a message; returns when the receiver has accepted it.
 
     Raises
@@ -63,9 +63,12 @@ def send(endpoint: Endpoint, message: str, tls: Tls | None, timeouts: Timeouts) 
     content = message.encode()
     if not wanted or any(byte in content for byte in (_VT, _FS, b"\n")):
         raise ValueError("a message needs a control ID, and no line feed nor the frame bytes 0B and 1C")
-    name = f"{endpoint.host}:{endpoint.port}"
-    with _connected(endpoint, tls, timeouts.connect_s) as connection:
+    name, timeouts = f"{endpoint.host}:{endpoint.port}", hospital.timeouts
+    with connect(hospital, endpoint) as connection:
         try:
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )  # the last piece would wait 40 ms
             _write(connection, _VT + content + _FS + _CR, timeouts.network_s)
             for answer in _answers(connection, timeouts.answer_s):
                 if _accepted(answer, wanted, name):
@@ -75,7 +78,8 @@ def send(endpoint: Endpoint, message: str, tls: Tls | None, timeouts: Timeouts) 
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             raise _silent(name, str(error)) from error
         except ssl.SSLError as error:  # with TLS 1.3 a refused certificate shows only now
-            raise _untrusted(name, error) from error
+            remedy = "let the peer trust the authority that signed the station's certificate"
+            raise TlsFailed(f"{name} ends TLS: {error}", remedy) from error
         except OSError as error:
             raise _silent(name, str(error)) from error
     raise _silent(name, f"hung up without an acknowledgement of {wanted}")
@@ -84,33 +88,6 @@ def send(endpoint: Endpoint, message: str, tls: Tls | None, timeouts: Timeouts) 
 def _silent(name: str, what: str) -> PeerSilent:
     remedy = "check that it is an HL7 receiver (MLLP), that it wants TLS or not, and what its log says"
     return PeerSilent(f"{name}: {what}", remedy)
-
-
-def _untrusted(name: str, error: Exception) -> TlsFailed:
-    remedy = "compare both sides' certificates and authorities, their dates and the host name"
-    return TlsFailed(f"{name}: no TLS: {error}", remedy)
-
-
-def _connected(endpoint: Endpoint, tls: Tls | None, timeout_s: float) -> socket.socket:
-    name = f"{endpoint.host}:{endpoint.port}"
-    if not endpoint.plain and tls is None:
-        remedy = "give tls: {certificate, key, authorities} in the hospital file"
-        raise TlsFailed(f"{name}: no certificate to show", remedy, again=False)
-    context = None if endpoint.plain or tls is None else client_context(tls)
-    try:
-        plain = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
-    except OSError as error:
-        raise Unreachable(f"{name}: {error}", "check address, port, cable and whether it runs") from error
-    if context is None:
-        return plain
-    try:
-        return context.wrap_socket(plain, server_hostname=endpoint.host)
-    except TimeoutError as error:
-        plain.close()
-        raise _silent(name, f"no TLS greeting in {timeout_s:g} s") from error
-    except OSError as error:  # ssl.SSLError is one
-        plain.close()
-        raise _untrusted(name, error) from error
 
 
 def _write(connection: socket.socket, content: bytes, limit_s: float) -> None:

@@ -126,7 +126,6 @@ class Courier:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`, each destination in a thread of its own; returns when all have ended."""
-        self._stopping.clear()
         threads: dict[str, threading.Thread] = {}
         revision = -1
         while not stop.is_set():
@@ -140,6 +139,7 @@ class Courier:
         self._outbox.ring()
         for thread in threads.values():
             thread.join()
+        self._stopping.clear()
 
     def wake(self) -> None:
         """Try everything at once: somebody says that the trouble is over."""

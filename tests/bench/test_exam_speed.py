@@ -1,4 +1,10 @@
-"""How long an exam takes, step by step, as a table; medians, with generous bounds for noisy machines."""
+"""How long an exam takes, step by step, as a table.
+
+A shared machine stretches seconds as it likes. What is held against the limits is the median of a step over
+the median of a yardstick, a fixed piece of work on a frame of the same size, done after every round of that
+step. On an idle machine (AMD EPYC, family 25, model 17, two cores) the yardstick takes 0.17 s. Steps within
+this process are measured in processor time, commands in the time that passes, with room for other work.
+"""
 
 import statistics
 import subprocess
@@ -6,6 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 from simulators.phantom import HandPhantom
 from simulators.scene import Panel
@@ -17,20 +26,36 @@ from station.protocols import load_protocol, load_reference
 
 COMMAND = Path(sys.executable).with_name("dxr-station")
 ROUNDS = 5
-NOISE = 2.0  # a shared machine may be that much slower than a quiet one
+YARDSTICK_S = 0.17
+NOISE = 2.0  # of what passes: other work takes its turns in unequal pieces
 
 
-def median_s(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
+def yardstick() -> None:
+    rng = np.random.default_rng(1)
+    frame = rng.random((3000, 2400), np.float32)
+    for _ in range(3):
+        cv2.GaussianBlur(np.exp(-frame) * frame, (0, 0), 3)
+    rng.poisson(2000 * frame[:600])
+    sum(number & 3 for number in range(100_000))
+
+
+def taken_s(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    started = clock()
+    work()
+    return clock() - started
+
+
+def medians_s(
+    work: Callable[[], float], rounds: int = ROUNDS, clock: Callable[[], float] = time.process_time
+) -> tuple[float, float]:
+    """Of what the work says it took, and of the yardstick beside it."""
+    turns = [(work(), taken_s(yardstick, clock)) for _ in range(rounds)]
+    works, yardsticks = zip(*turns, strict=True)
+    return statistics.median(works), statistics.median(yardsticks)
 
 
 def raw_frame(number: int, panel_folder: Path) -> float:
-    """Seconds from an exposed panel to the raw frame, the phantom's picture included."""
+    """Seconds of processor time from an exposed panel to the raw frame, the phantom's picture included."""
     controller = assemble(load_room("sim"), {}, panel_folder, real_time=False)
     parts = controller.parts
     for device in (parts.equipment.generator, parts.equipment.detector, parts.equipment.io):
@@ -44,9 +69,7 @@ def raw_frame(number: int, panel_folder: Path) -> float:
     parts.clock.sleep(0.5)
     detector.read_out()
     parts.clock.sleep(1)
-    started = time.perf_counter()
-    detector.fetch()
-    took_s = time.perf_counter() - started
+    took_s = taken_s(detector.fetch)
     controller.parts.journal.close()
     return took_s
 
@@ -60,25 +83,39 @@ def test_an_exam_stays_within_its_time(tmp_path, capsys):
         done = subprocess.run([COMMAND, "exam", "--json", "--out", out], capture_output=True, check=False)
         assert done.returncode == 0
 
-    fresh_s = median_s(lambda: command(tmp_path / str(time.monotonic_ns())), 3)
-    command(first)
-    again_s = median_s(lambda: command(first), 3)
+    def passed_s(out: Path) -> float:
+        return taken_s(lambda: command(out), time.perf_counter)
+
+    disks = iter((first, tmp_path / "second", tmp_path / "third"))
+    fresh = medians_s(lambda: passed_s(next(disks)), 3, time.perf_counter)
+    again = medians_s(lambda: passed_s(first), 3, time.perf_counter)
     frame = _corrected(first)
+
+    def picture() -> object:
+        return HandPhantom().relative_signal(Panel(3000, 2400, 0.1), 50, 1000)
+
+    def analysis() -> object:
+        return analyse(frame, 62, Sex.FEMALE, protocol, reference)
+
+    numbers = iter(range(3))
     rows = {
-        "phantom's picture, 2400 x 3000": (
-            median_s(lambda: HandPhantom().relative_signal(Panel(3000, 2400, 0.1), 50, 1000), 3),
-            None,
-        ),
-        "phantom rendered to a raw frame": (statistics.median(raw_frame(n, first) for n in range(3)), 1.5),
-        "analysis": (median_s(lambda: analyse(frame, 62, Sex.FEMALE, protocol, reference)), 1.0),
-        "exam command, first on a fresh disk": (fresh_s, 6.0),
-        "exam command, panel calibrated": (again_s, 6.0),
+        "phantom's picture, 2400 x 3000": (*medians_s(lambda: taken_s(picture), 3), None),
+        "phantom rendered to a raw frame": (*medians_s(lambda: raw_frame(next(numbers), first), 3), 1.5),
+        "analysis": (*medians_s(lambda: taken_s(analysis)), 1.0),
+        "exam command, first on a fresh disk": (*fresh, NOISE * 6.0),
+        "exam command, panel calibrated": (*again, NOISE * 6.0),
     }
     with capsys.disabled():
-        print(f"\n{'step':<40}{'median s':>9}{'limit s':>9}")
-        for name, (took_s, limit_s) in rows.items():
-            print(f"{name:<40}{took_s:>9.2f}{limit_s or '':>9}")
-    assert all(limit_s is None or took_s < NOISE * limit_s for took_s, limit_s in rows.values())
+        print(f"\n{'step':<40}{'median s':>9}{'limit s':>9}{'yardsticks':>12}{'limit':>7}")
+        for name, (took_s, yardstick_s, limit_s) in rows.items():
+            limits = (
+                ""
+                if limit_s is None
+                else f"{limit_s:9.2f}{took_s / yardstick_s:12.1f}{limit_s / YARDSTICK_S:7.1f}"
+            )
+            print(f"{name:<40}{took_s:>9.2f}{limits}")
+    for name, (took_s, yardstick_s, limit_s) in rows.items():
+        assert limit_s is None or took_s / yardstick_s < limit_s / YARDSTICK_S, name
 
 
 def _corrected(folder: Path):

@@ -1,6 +1,13 @@
-"""How long a whole radiograph takes over GigE Vision on loopback, from the trigger to the array."""
+"""How long a whole radiograph takes over GigE Vision on loopback, from the trigger to the array.
 
+The aim is 150 ms. Held against it is the median over that of a yardstick done in turns with it, as many bytes
+in as many pieces through a plain socket on loopback: other work on the machine slows both. On an idle machine
+(AMD EPYC, family 25, model 17, two cores) the yardstick takes 34 ms and the radiograph 71 ms.
+"""
+
+import socket
 import statistics
+import threading
 import time
 
 import numpy as np
@@ -14,7 +21,8 @@ from station.clock import RealClock
 from station.devices import DetectorState, NotConnected, Room
 
 ROWS, COLUMNS = 3000, 2400
-AIM_MS = 150.0
+PIECE = 1460  # bytes of image in a packet
+AIM_MS, YARDSTICK_MS = 150.0, 34.0
 REPEATS = 15
 
 
@@ -46,10 +54,27 @@ def timed(detector, state):
         time.sleep(0.0005)
 
 
+def yardstick_ms(data):
+    """Of sending it in pieces from one thread to another."""
+    began = time.perf_counter()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sending, receiving = socket.create_connection(server.getsockname()), server.accept()[0]
+    with sending, receiving:
+        pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
+        thread = threading.Thread(target=lambda: [sending.sendall(piece) for piece in pieces])
+        thread.start()
+        buffer, count = memoryview(bytearray(len(data))), 0
+        while count < len(data):
+            count += receiving.recv_into(buffer[count:])
+        thread.join()
+    return 1000 * (time.perf_counter() - began)
+
+
 def test_from_trigger_to_array(camera):
     detector, image = camera
-    armed, taken = [], []
+    armed, taken, yardsticks = [], [], []
     for number in range(REPEATS):
+        yardsticks.append(yardstick_ms(memoryview(image).cast("B")))
         began = time.perf_counter()
         detector.arm(str(number), 60_000)
         timed(detector, DetectorState.READY)
@@ -63,6 +88,8 @@ def test_from_trigger_to_array(camera):
         detector.discard(str(number))
     print(f"\n{ROWS} x {COLUMNS} x 16 bit over loopback GigE Vision, {REPEATS} windows, ms")
     print(f"{'':24}{'median':>8}{'worst':>8}")
-    for what, times in (("arm to READY", armed), ("read_out to array", taken)):
+    for what, times in (("arm to READY", armed), ("read_out to array", taken), ("yardstick", yardsticks)):
         print(f"{what:24}{statistics.median(times):8.0f}{max(times):8.0f}")
-    assert statistics.median(taken) < AIM_MS
+    ratio, most = statistics.median(taken) / statistics.median(yardsticks), AIM_MS / YARDSTICK_MS
+    print(f"{ratio:.1f} yardsticks, at most {most:.1f}")
+    assert ratio < most

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pynetdicom.association
 import pytest
 from certificates import certificates, signed
 from peers import HERE, START_S, free_port, process, scripted, serving
@@ -233,6 +234,24 @@ def test_a_failure_status_is_carried_with_its_comment():
     ):
         query(port)
     assert (caught.value.status, caught.value.again) == (0xA700, True)
+
+
+def test_a_match_that_cannot_be_decoded_is_told_once_and_the_others_come(monkeypatch):
+    def answer(_event):
+        for number in range(3):
+            match = Dataset()
+            match.PatientID = str(number)
+            yield 0xFF00, match
+
+    def damaged(stream, *rest):
+        if b"1 " in stream.getvalue():
+            raise ValueError("damaged")
+        return decode(stream, *rest)
+
+    decode = pynetdicom.association.decode
+    monkeypatch.setattr(pynetdicom.association, "decode", damaged)
+    with serving(*finder(answer)) as port:
+        assert [match and match.PatientID for match in query(port)] == ["0", None, "2"]
 
 
 def test_a_query_that_was_not_negotiated_is_not_supported():

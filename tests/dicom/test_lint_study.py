@@ -33,6 +33,7 @@ SHARED = [
     ("identity", "PatientID", "report", "PatientID", "P-18"),
     ("identity", "AccessionNumber", "dose", "AccessionNumber", "ACC-8"),
     ("date", "StudyTime", "page", "StudyTime", "234900"),
+    ("date", "acquisition at|an image taken at", "linear", "ContentTime", "000002"),
     ("timezone", "TimezoneOffsetFromUTC", "state", "TimezoneOffsetFromUTC", "+0000"),
 ]
 

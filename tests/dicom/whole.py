@@ -24,9 +24,15 @@ class Line:
 
 
 def slim(result):
-    """The same hand with few quantities: quick to check over and over."""
-    bones = [replace(bone, strength=None, mci_area=None, bhi=None, length_mm=None) for bone in result.bones]
-    return replace(result, bones=tuple(bones), mci_area=None)
+    """The same hand by two bones and few quantities: quick to check over and over."""
+    bones = [
+        replace(bone, strength=None, mci_area=None, bhi=None, length_mm=None) for bone in result.bones[:2]
+    ]
+    means = {
+        name: replace(getattr(result, name), value=float(np.mean([getattr(b, name).value for b in bones])))
+        for name in ("t_mm", "w_mm", "mci")
+    }
+    return replace(result, bones=tuple(bones), mci_area=None, **means)
 
 
 def study_of(make_study, exposure, context):
@@ -41,10 +47,11 @@ def study_of(make_study, exposure, context):
     )
 
 
-def objects_of(study, processing, presentation, context):
-    """The objects by name, as the station would send them."""
+def objects_of(study, processing, presentation, context, accepted=None):
+    """The objects by name, as the station would send them; `accepted` is the second exposure's context."""
     refused, pair = (
-        build_pair(study.exam, each, processing, presentation, context) for each in study.exposures
+        build_pair(study.exam, exposure, processing, presentation, each)
+        for exposure, each in zip(study.exposures, (context, accepted or context), strict=True)
     )
     lines = (Line("hand", "hand", np.array([[10.0, 10.0], [100.0, 12.0], [90.0, 80.0]])),)
     report = measurements.build(study, pair[0])
@@ -60,8 +67,13 @@ def objects_of(study, processing, presentation, context):
     return dict(zip(NAMES, every, strict=True))
 
 
-def again(dataset):
-    """As it comes out of its file: another object, cheaper than a deep copy."""
+def bytes_of(dataset):
+    """The file that it becomes."""
     file = BytesIO()
     pydicom.dcmwrite(file, dataset, enforce_file_format=True)
-    return pydicom.dcmread(BytesIO(file.getvalue()))
+    return file.getvalue()
+
+
+def again(dataset):
+    """As it comes out of its file: another object, cheaper than a deep copy."""
+    return pydicom.dcmread(BytesIO(bytes_of(dataset)))

@@ -1,5 +1,6 @@
 """Worklist matches as a RIS makes them, and RISes that give them."""
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from typing import Any
 from peers import HERE, free_port, process, serving
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityWorklistInformationFind
@@ -55,6 +59,14 @@ def match(**changes: Any) -> Dataset:
         else:
             setattr(where, keyword, value)
     return order
+
+
+def wired(dataset: Dataset, *, implicit: bool = False) -> Dataset:
+    """As it comes out of the network."""
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, implicit
+    write_dataset(file, dataset)
+    return read_dataset(io.BytesIO(file.getvalue()), implicit, True)
 
 
 def hospital(port: int, **worklist: Any) -> Hospital:

@@ -1,8 +1,12 @@
 """A measured hand, its protocol, and who releases it, as the messages get them."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
-from station.exam import Release, Side
+from station.billing import Facts, code_for
+from station.devices import Delivered, EndOfExposure, Technique
+from station.exam import Coded, Exam, Exposure, Patient, Release, Sex, Side, WorklistItem
 from station.protocols import load_protocol
 from station.result import (
     AbsoluteRisk,
@@ -16,6 +20,7 @@ from station.result import (
     Strength,
     Triage,
 )
+from station.study import Equipment, Study
 
 OPENED_AT = datetime(2026, 3, 2, 23, 50, tzinfo=timezone(timedelta(hours=1)))
 STARTED_AT = datetime(2026, 3, 2, 22, 58, 3, 250000, tzinfo=UTC)
@@ -70,3 +75,37 @@ MEASURED = DxrResult(
     absolute_risks=(AbsoluteRisk("hip", Range(2.1, 1.4, 3.2), "uk@1", 1.2, "women of the UK"),),
     porosity_u95=0.006,
 )
+
+DUE = code_for(
+    Facts(True, True, True, True, MEASURED, image_present=True, already_charged=False, release=OPERATOR),
+    PROTOCOL.codes,
+)
+
+
+def study_with(
+    item: dict[str, Any] | None = None, patient: dict[str, Any] | None = None, **changes: Any
+) -> Study:
+    """The accepted exposure's study; `item` and `patient` change what the order says."""
+    person = replace(
+        Patient("P-17", "Łukasiewicz^Zoë^Anna^Dr.^MSc", date(1961, 5, 4), Sex.FEMALE), **(patient or {})
+    )
+    ordered = WorklistItem(
+        "ACC-9", person, Side.LEFT, "0750T", "2.25.11", "RP-1", "SPS-1", "Test^Referrer", "frail & old"
+    )
+    ordered = replace(ordered, **({"codes": (Coded("HANDDXR", "99SITE", "Hand DXR"),)} | (item or {})))
+    delivered = Delivered(50.2, 99.6, 16.04, 1.598, EndOfExposure.NORMAL)
+    exposure = Exposure("2.25.12", 1, Technique(50, 100, 16), STARTED_AT, 1000.0, delivered, 2.4, image=True)
+    study = Study(
+        exam=Exam("2.25.10", ordered, PROTOCOL.id, OPENED_AT, "medium"),
+        equipment=Equipment("Demo Clinic", "DXR1", "Maker", serial="ST-1", software_version="0.1.0"),
+        protocol=PROTOCOL,
+        detector_serial="SIM-1",
+        made_at=OPENED_AT + timedelta(minutes=10),
+        exposures=(exposure,),
+        rejections={},
+        indices={},
+        result=MEASURED,
+        calibrated_at=OPENED_AT - timedelta(days=2),
+        code=PROTOCOL.codes.acquired_for_dxr,
+    )
+    return replace(study, **changes)

@@ -12,7 +12,7 @@ from message_samples import MEASURED, OPERATOR, PHYSICIAN, PROTOCOL, REFUSED, ST
 from station.codes import quantities
 from station.exam import Sex, Side
 from station.messages import hl7
-from station.messages.fhir import bundle
+from station.messages.fhir import bundle, load
 from station.result import Measurement
 from station.statements import PRELIMINARY
 
@@ -159,6 +159,11 @@ def test_every_reference_inside_leads_to_an_entry_and_none_is_named_twice(study,
 
 def test_the_same_study_makes_the_same_bundle(make_study, due):
     assert bundle(make_study(), due, PDF) == bundle(make_study(), due, PDF)
+
+
+def test_loading_the_library_ahead_succeeds_and_changes_nothing(study):
+    load()
+    assert bundle(study) == bundle(study)
 
 
 def test_order_images_and_page_are_told(study):

@@ -320,7 +320,7 @@ names = st.text(printable, max_size=30)
 texts = st.text(printable | st.just(" "), max_size=60)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names, texts, names.filter(lambda text: len(text) <= 16))
 def test_whatever_the_order_says_the_message_is_whole_and_says_it(
     make_study, messages, name, reason, accession

@@ -10,13 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from receivers import acknowledgement, asyncio_receiver, hl7apy_receiver, scripted_receiver
 
-from station.hospital import Endpoint, Timeouts
+from station.hospital import Endpoint, Hospital, Timeouts
 from station.messages import hl7, mllp
 from station.messages.mllp import MessageRefused, send
 from station.network import NetworkError, PeerSilent, TlsFailed, Unreachable
 
-QUICK = Timeouts(connect_s=5, answer_s=0.4, network_s=5)
-PATIENT = Timeouts(connect_s=5, answer_s=10, network_s=10)
+
+def station(answer_s, network_s=10.0, tls=None):
+    """A hospital file that waits so long for an acknowledgement."""
+    timeouts = Timeouts(connect_s=5, answer_s=answer_s, network_s=network_s)
+    return Hospital(name="test", ae_title="DXR1", tls=tls, timeouts=timeouts)
+
+
+QUICK, PATIENT = station(0.4), station(10)
 MESSAGE = "MSH|^~\\&|DXR1|F|RIS|H|20260303||ORU^R01^ORU_R01|WANTED|P|2.5.1\rPID|1||P-17\r"
 
 
@@ -27,7 +33,7 @@ def message(study, messages):
 
 def test_a_result_with_its_page_arrives_whole_at_another_librarys_receiver(message):
     with asyncio_receiver() as (endpoint, got):
-        send(endpoint, message, None, PATIENT)
+        send(PATIENT, endpoint, message)
     assert got == [message]
 
 
@@ -35,35 +41,30 @@ def test_results_and_charges_arrive_at_a_second_librarys_receiver(study, message
     sent = [hl7.results(study, messages), hl7.charge(study, due, messages)]
     with hl7apy_receiver() as (endpoint, got):
         for one in sent:
-            send(endpoint, one, None, PATIENT)
+            send(PATIENT, endpoint, one)
     assert got == sent
 
 
 def test_over_mutual_tls_a_message_arrives_and_strangers_are_told_apart_by_name(tmp_path):
     server, client, other = certificates(tmp_path)
+    stranger = other.model_copy(update={"authorities": client.authorities})
     with asyncio_receiver(server) as (endpoint, got):
-        send(endpoint, MESSAGE, client, PATIENT)
+        send(station(10, tls=client), endpoint, MESSAGE)
         with pytest.raises((TlsFailed, PeerSilent)) as caught:  # it hangs up on a stranger
-            send(endpoint, MESSAGE, other.model_copy(update={"authorities": client.authorities}), QUICK)
+            send(station(0.4, tls=stranger), endpoint, MESSAGE)
         assert "TLS" in str(caught.value)
         with pytest.raises(TlsFailed, match="certificate"):
-            send(endpoint, MESSAGE, other, QUICK)
+            send(station(0.4, tls=other), endpoint, MESSAGE)
         with pytest.raises(PeerSilent):  # plain words to a receiver that wants TLS
-            send(endpoint.model_copy(update={"plain": True}), MESSAGE, None, QUICK)
+            send(QUICK, endpoint.model_copy(update={"plain": True}), MESSAGE)
     assert len(got) == 1
-
-
-def test_without_a_certificate_nothing_is_sent_unless_the_file_says_plain():
-    with pytest.raises(TlsFailed, match="no certificate") as caught:
-        send(Endpoint(host="127.0.0.1", port=9), MESSAGE, None, QUICK)
-    assert not caught.value.again
 
 
 def test_nobody_there_is_said_by_name():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(Unreachable, match=f"127.0.0.1:{port}") as caught:
-        send(Endpoint(host="127.0.0.1", port=port, plain=True), MESSAGE, None, QUICK)
+        send(QUICK, Endpoint(host="127.0.0.1", port=port, plain=True), MESSAGE)
     assert caught.value.again
     assert caught.value.remedy
 
@@ -88,7 +89,7 @@ def test_an_error_is_told_with_its_reason_and_whether_to_send_again(code, error,
         connection.sendall(acknowledgement(got.decode(), code, error))
 
     with scripted_receiver(answer) as endpoint, pytest.raises(MessageRefused) as caught:
-        send(endpoint, MESSAGE, None, PATIENT)
+        send(PATIENT, endpoint, MESSAGE)
     assert caught.value.code == code
     assert caught.value.again is again
     assert "WANTED" in caught.value.message
@@ -103,7 +104,7 @@ def test_both_kinds_of_acceptance_are_a_delivery(code):
         connection.sendall(acknowledgement(got.decode(), code))
 
     with scripted_receiver(answer) as endpoint:
-        send(endpoint, MESSAGE, None, PATIENT)
+        send(PATIENT, endpoint, MESSAGE)
 
 
 def test_an_acknowledgement_of_another_message_is_not_taken_for_ours():
@@ -112,7 +113,7 @@ def test_an_acknowledgement_of_another_message_is_not_taken_for_ours():
         connection.sendall(acknowledgement(MESSAGE.replace("WANTED", "OTHER"), "AR"))
 
     with scripted_receiver(answer) as endpoint, pytest.raises(PeerSilent, match="WANTED"):
-        send(endpoint, MESSAGE, None, QUICK)
+        send(QUICK, endpoint, MESSAGE)
 
 
 def test_a_late_acknowledgement_of_another_message_does_not_hide_ours():
@@ -121,7 +122,7 @@ def test_a_late_acknowledgement_of_another_message_does_not_hide_ours():
         connection.sendall(acknowledgement(got.decode()))
 
     with scripted_receiver(answer) as endpoint:
-        send(endpoint, MESSAGE, None, PATIENT)
+        send(PATIENT, endpoint, MESSAGE)
 
 
 def hang_up(connection, _):
@@ -156,7 +157,7 @@ def half_an_answer(connection, got):
 @pytest.mark.parametrize("ill", [hang_up, say_nothing, talk_for_ever, drip, half_an_answer])
 def test_a_receiver_that_never_acknowledges_is_silence_within_the_limit_and_to_be_tried_again(ill):
     with scripted_receiver(ill) as endpoint, pytest.raises(PeerSilent) as caught:
-        send(endpoint, MESSAGE, None, QUICK)
+        send(QUICK, endpoint, MESSAGE)
     assert caught.value.again
 
 
@@ -166,7 +167,7 @@ def test_a_receiver_that_does_not_read_is_given_up_within_the_limit(message):
     with scripted_receiver(lambda *_: over.wait(10), reads=False) as endpoint:
         started = time.monotonic()
         with pytest.raises(PeerSilent):
-            send(endpoint, big, None, Timeouts(connect_s=5, answer_s=0.3, network_s=0.3))
+            send(station(0.3, network_s=0.3), endpoint, big)
         over.set()
     assert time.monotonic() - started < 8
 
@@ -184,7 +185,7 @@ def test_a_receiver_that_does_not_read_is_given_up_within_the_limit(message):
 )
 def test_what_is_no_message_is_refused_before_anybody_is_called(wrong):
     with pytest.raises(ValueError, match="message"):
-        send(Endpoint(host="127.0.0.1", port=1, plain=True), wrong, None, QUICK)
+        send(QUICK, Endpoint(host="127.0.0.1", port=1, plain=True), wrong)
 
 
 class Pipe:

@@ -186,6 +186,19 @@ def test_an_old_answer_does_not_send_again_but_the_newest_does_even_after_a_comm
     assert all_committed(rig)
 
 
+def test_an_answer_that_is_said_twice_or_too_late_does_not_touch_what_goes_again(make_rig):
+    rig = make_rig(commitment_after_s=600)
+    rig.archives["pacs"].mode = "later"
+    rig.outbox.put(rig.objects(count=1))
+    rig.until_quiet(900)
+    old, new = rig.archives["pacs"].asked
+    for _ in range(2):
+        assert rig.courier.heard(new, (frozenset(), {"1.2.1": 0x0112}))
+    assert rig.courier.heard(old, (frozenset({"1.2.1"}), {}))
+    (job,) = rig.outbox.jobs()
+    assert (job.state, job.lost) == ("pending", 1)
+
+
 def test_an_answer_to_a_request_that_is_not_ours_is_said_to_be_unknown(rig):
     rig.archives["pacs"].mode = "never"
     rig.outbox.put(rig.objects(count=1))
@@ -297,8 +310,9 @@ def test_trouble_with_a_receiver_is_not_taken_for_a_refusal_of_the_message(error
 
 
 @pytest.fixture
-def running(rig):
-    """The rig with its courier at work; ended whatever happens."""
+def running(request, make_rig):
+    """A rig with its courier at work; ended whatever happens."""
+    rig = make_rig(**getattr(request, "param", {}))
     stop = threading.Event()
     thread = threading.Thread(target=rig.courier.run, args=(stop,))
     thread.start()
@@ -330,6 +344,38 @@ def test_an_archive_that_hangs_does_not_hold_up_the_other(running, request):
     assert set(rig.states(destination="pacs").values()) == {"pending"}
     free.set()
     wait_for(lambda: all_committed(rig), "delivery to the one that hung")
+
+
+@pytest.mark.parametrize(
+    "running", [{}, {"commitment": False}], ids=["commits", "only stores"], indirect=True
+)
+def test_what_waits_for_another_destination_goes_as_soon_as_that_is_done(running, request):
+    rig, free = running, threading.Event()
+    request.addfinalizer(free.set)
+    send = rig.archives["pacs"].send
+
+    def hang(jobs):
+        free.wait(60)
+        yield from send(jobs)
+
+    rig.archives["pacs"].send = hang
+    first, other = rig.objects(count=1), rig.objects(count=1, destinations=("second",))
+    rig.outbox.put([*first, replace(other[0], after=first[0].id), *rig.objects("1.3", 1, ("second",))])
+    wait_for(
+        lambda: rig.states(exam_uid="1.3")["1.3.1@second"] == "committed", "the one that waits for nobody"
+    )
+    assert set(rig.states(exam_uid="1.2").values()) == {"pending"}
+    free.set()
+    wait_for(lambda: all_committed(rig), "the one that waited")
+
+
+def test_a_courier_that_was_stopped_does_the_rest_when_asked_again(rig):
+    stop = threading.Event()
+    stop.set()
+    rig.courier.run(stop)
+    rig.outbox.put(rig.objects())
+    rig.courier.step()
+    assert all_committed(rig)
 
 
 def test_a_defect_in_a_sender_is_told_and_does_not_end_delivery(running):

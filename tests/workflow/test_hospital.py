@@ -118,7 +118,7 @@ def test_the_archive_has_them_all_in_the_ordered_study(whole):
 
 @pytest.mark.hazard("false-billing")
 def test_a_released_measurement_is_charged_to_the_ris_and_to_billing(whole):
-    beside, exam = whole
+    beside, _ = whole
     step = one_step(beside.peers)
     assert step.PerformedProcedureStepStatus == "COMPLETED"
     (billed,) = step.BillingProcedureStepSequence
@@ -128,7 +128,7 @@ def test_a_released_measurement_is_charged_to_the_ris_and_to_billing(whole):
 
 
 def test_results_with_the_page_and_a_fhir_bundle_go_out_too(whole):
-    beside, exam = whole
+    beside, _ = whole
     (results,) = [text for text in beside.peers.messages if "ORU^R01" in text]
     assert "JVBERi0" in results  # a PDF in base64
     (bundle,) = (beside.folder / "fhir").glob("*.json")
