@@ -164,7 +164,7 @@ def _public(objects: Objects) -> str:
     used: dict[tuple[str, str, str], list[str]] = {}
     for variant in (conformance_sample.FULL, conformance_sample.BARE):
         for name, dataset in objects[variant].items():
-            for item in _items(dataset):
+            for item in nested(dataset):
                 scheme = str(item.get("CodingSchemeDesignator", ""))
                 if code_of(item) and not scheme.startswith("99") and scheme != _CPT:
                     key = (scheme, str(item.get("CodeValue") or item.LongCodeValue), str(item.CodeMeaning))
@@ -173,11 +173,12 @@ def _public(objects: Objects) -> str:
     return table(["Scheme", "Code value", "Meaning", "In"], lines)
 
 
-def _items(dataset: Dataset) -> Iterator[Dataset]:
+def nested(dataset: Dataset) -> Iterator[Dataset]:
+    """Every item of every sequence, at any depth."""
     for element in dataset:
         for item in element.value if element.VR == "SQ" else ():
             yield item
-            yield from _items(item)
+            yield from nested(item)
 
 
 def _reasons(reasons: Mapping[str, str]) -> str:
