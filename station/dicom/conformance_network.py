@@ -11,7 +11,9 @@ from itertools import groupby
 from typing import Any
 
 from pydantic import BaseModel
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import UID
 from pynetdicom.status import QR_FIND_SERVICE_CLASS_STATUS, STORAGE_SERVICE_CLASS_STATUS
 
@@ -69,6 +71,7 @@ def network_tables(objects: Mapping[str, Dataset]) -> dict[str, str]:
         "contexts": _contexts(every),
         "transfer syntaxes": _transfer_syntaxes(every),
         "accepted contexts": _accepted(),
+        "retrieve keys": _retrieve_keys(),
         "query status": _statuses(QR_FIND_SERVICE_CLASS_STATUS, _find_fate, skip={0xFF00, 0xFF01, 0}),
         "storage status": _statuses(STORAGE_SERVICE_CLASS_STATUS, storage.fate),
         "step status": _step_statuses(),
@@ -149,6 +152,14 @@ def _accepted() -> str:
         for context in _listener().supported_contexts
     ]
     return table(["SOP class", "UID", "Role accepted"], lines)
+
+
+def _retrieve_keys() -> str:
+    lines = [
+        [level, *(", ".join(f"{dictionary_description(one)} {Tag(one)}" for one in keys) for keys in both)]
+        for level, both in priors_dimse.LEVELS.items()
+    ]
+    return table(["Level", "Matching keys", "Return keys"], lines)
 
 
 def _implementation() -> str:

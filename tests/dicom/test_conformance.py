@@ -1,5 +1,6 @@
 """The conformance statement says what the station does: asked of peers and objects, not of itself."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from peers import HERE, free_port, serving
+from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from whole import objects_of, study_of
 
@@ -107,7 +109,7 @@ def heard(samples, tmp_path_factory):
     files = [folder / f"{number}.dcm" for number in range(len(full))]
     for dataset, file in zip(full.values(), files, strict=True):
         write(dataset, file)
-    asked = []
+    asked, queried = [], {}
 
     def note(event):
         requestor = event.assoc.requestor
@@ -117,6 +119,19 @@ def heard(samples, tmp_path_factory):
         }
         asked.append((contexts, frozenset(map(str, requestor.role_selection))))
 
+    def answer(event):
+        keys = event.identifier
+        if "QueryRetrieveLevel" in keys:
+            queried.setdefault(keys.QueryRetrieveLevel, []).append(keys)
+            match = Dataset()
+            match.update({element.tag: element for element in keys if element.value})
+            match.StudyInstanceUID, match.SeriesInstanceUID, match.SOPInstanceUID = (
+                "2.25.6",
+                "2.25.7",
+                "2.25.8",
+            )
+            yield 0xFF00, match
+
     peer = AE("PEER")
     peer.maximum_associations = 100  # the doctor knocks often
     for use in uses(full):
@@ -124,14 +139,16 @@ def heard(samples, tmp_path_factory):
             peer.add_supported_context(uid, scu_role=True, scp_role=True)
     handlers = (
         (evt.EVT_REQUESTED, note),
-        (evt.EVT_C_FIND, lambda _: iter(())),
+        (evt.EVT_C_FIND, answer),
+        (evt.EVT_C_GET, lambda _: iter([0])),
+        (evt.EVT_C_MOVE, lambda _: iter([(None, None)])),
         (evt.EVT_C_STORE, lambda _: 0x0000),
         (evt.EVT_N_ACTION, lambda _: (0x0110, None)),
         (evt.EVT_N_CREATE, lambda _: (0x0000, None)),
     )
     with serving(peer, *handlers) as port:
         _everything(port, files, full)
-    return asked
+    return asked, queried
 
 
 def _everything(port, files, full):
@@ -160,7 +177,8 @@ def _everything(port, files, full):
     with suppress(NetworkError):
         storage.ask_commitment(hospital, archive, [("1.2", "2.25.2")], "2.25.4", wait_s=0)
     for one in (hospital, moving):
-        priors.fetch(one, wanted, files[0].parent, dict)
+        with suppress(NetworkError):
+            priors.fetch(one, wanted, files[0].parent, dict)
     examine_worklist(hospital, NOW)
     examine_peers(hospital)
     examine_study(hospital, "2.25.5", jobs)
@@ -171,12 +189,25 @@ def test_every_association_proposes_what_is_listed_and_nothing_is_listed_in_vain
         (frozenset((uid, use.syntaxes) for uid in use.classes), frozenset(use.served))
         for use in uses(samples[conformance_sample.FULL])
     }
-    assert {(frozenset(contexts.items()), roles) for contexts, roles in heard} == listed
+    assert {(frozenset(contexts.items()), roles) for contexts, roles in heard[0]} == listed
 
 
 def test_every_class_that_is_proposed_is_in_the_overview(heard, tables):
     used = {line[1] for line in cells(tables["services"]) if line[2] != "no" or line[3].startswith("PRIORS")}
-    assert used == {uid for contexts, _ in heard for uid in contexts}
+    assert used == {uid for contexts, _ in heard[0] for uid in contexts}
+
+
+def test_earlier_results_are_asked_for_by_the_keys_that_are_listed(heard, tables):
+    lines = {line[0]: line[1:] for line in cells(tables["retrieve keys"])}
+    assert lines.keys() == heard[1].keys()
+    for level, queries in heard[1].items():
+        first = queries[0]
+        matched = {str(one.tag) for one in first if one.value and one.keyword != "QueryRetrieveLevel"}
+        returned = {str(one.tag) for one in first if not one.value}
+        assert [set(re.findall(r"\([0-9A-F]{4},[0-9A-F]{4}\)", cell)) for cell in lines[level]] == [
+            matched,
+            returned,
+        ]
 
 
 # --- what is issued ----------------------------------------------------------------------------------
