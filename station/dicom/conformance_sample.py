@@ -2,7 +2,7 @@
 
 | variant | answers |
 |---|---|
-| all, `BARE` above all | whether an attribute is always there, and always has a value |
+| all, `BARE` and `SPARSE` above all | whether an attribute is always there, and always has a value |
 | those of `COMPARED` | whether a value comes from a source: what was changed there changes it |
 
 Everything of one source is changed at once, to values that nothing else has.
@@ -152,6 +152,15 @@ def _bare(full: Sample) -> Sample:
     return Sample(bare, scale_known=False, calibrated=False, takes_back=rejection.WRONG_ORDER)
 
 
+def _sparse(full: Sample) -> Sample:
+    """An order that says no more than it must, and a release of the charge alone."""
+    patient = Patient("P-1", "Test^Person", None, None)
+    item = WorklistItem("ACC-1", patient, Side.LEFT, "0750T", "2.25.21", "RP-1", "SPS-1")
+    study = full.study
+    release = Release("Test^Person", study.made_at, physician=False)
+    return replace(full, study=replace(study, exam=replace(study.exam, item=item), release=release))
+
+
 def _order(full: Sample) -> Sample:
     item = full.study.exam.item
     other = WorklistItem(
@@ -256,11 +265,11 @@ def _user(full: Sample) -> Sample:
 
 
 def variants() -> Mapping[str, Sample]:
-    """`FULL`, `BARE`, and those that are compared with them."""
+    """`FULL`, `BARE`, `SPARSE`, and those that are compared with them."""
     full = _full()
     devices = _auto(full)
     changed = (_order(full), _config(full), _user(full), devices, _bare(devices))
-    return {FULL: full, BARE: _bare(full)} | {
+    return {FULL: full, BARE: _bare(full), "SPARSE": _sparse(full)} | {
         name: sample for (_, _, name), sample in zip(COMPARED, changed, strict=True)
     }
 

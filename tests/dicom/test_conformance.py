@@ -282,6 +282,8 @@ def test_presence_and_source_are_those_of_the_builders(tables):
     assert said["Institution Name"] == ["VNAP", "CONFIG"]
     assert said["KVP"] == ["ANAP", "AUTO"]
     assert said["Acquisition Context Sequence"] == ["EMPTY", "-"]
+    assert said["> Scheduled Procedure Step ID"] == ["ALWAYS", "MWL"]
+    assert said["> Reason for the Requested Procedure"] == ["ANAP", "MWL"]
 
 
 # --- statuses, keys, codes ---------------------------------------------------------------------------
