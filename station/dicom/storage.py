@@ -30,6 +30,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import ThreadedAssociationServer
 
 from station.dicom.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, NotSupported, associated
@@ -191,6 +192,7 @@ def ask_commitment(
         The archive was not reached, or refuses the request.
     """
     heard: list[Answer] = []
+    replied = threading.Event()
 
     def hear(answer: Answer) -> bool:
         ours = answer.transaction_uid == transaction_uid
@@ -198,27 +200,32 @@ def ask_commitment(
             heard.append(answer)
         return ours
 
-    handlers = [(evt.EVT_N_EVENT_REPORT, _reported, [hear])]
+    def sent(event: evt.Event) -> None:
+        if heard and isinstance(event.pdu, P_DATA_TF):  # the reply to the report
+            replied.set()
+
+    handlers = [(evt.EVT_N_EVENT_REPORT, _reported, [hear]), (evt.EVT_PDU_SENT, sent)]
     with associated(hospital, archive, [PUSH], roles=[PUSH], handlers=handlers) as association:
-        try:
-            status, _ = association.send_n_action(
-                _request(instances, transaction_uid),
-                _REQUEST_STORAGE_COMMITMENT,
-                PUSH,
-                PUSH_INSTANCE,
-            )
-        except (ValueError, RuntimeError) as error:
-            raise _broken(archive) from error
-        if "Status" not in status:
-            raise _broken(archive)
-        if status.Status != 0x0000:
-            message = f"{archive.ae_title} refuses to commit (status {status.Status:04X}H)"
-            remedy = "enable storage commitment at the archive for this station, or set commitment: false"
-            raise PeerRefused(message, remedy, status.Status)
+        _ask(association, archive, _request(instances, transaction_uid))
         deadline = time.monotonic() + wait_s
-        while not heard and not until() and association.is_established and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+        while not replied.is_set() and not until() and association.is_established:
+            if not heard and time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_S)  # released before its reply, the library breaks the association
     return heard[0] if heard else None
+
+
+def _ask(association: Association, archive: Archive, request: Dataset) -> None:
+    try:
+        status, _ = association.send_n_action(request, _REQUEST_STORAGE_COMMITMENT, PUSH, PUSH_INSTANCE)
+    except (ValueError, RuntimeError) as error:
+        raise _broken(archive) from error
+    if "Status" not in status:
+        raise _broken(archive)
+    if status.Status != 0x0000:
+        message = f"{archive.ae_title} refuses to commit (status {status.Status:04X}H)"
+        remedy = "enable storage commitment at the archive for this station, or set commitment: false"
+        raise PeerRefused(message, remedy, status.Status)
 
 
 def _request(instances: Sequence[tuple[str, str]], transaction_uid: str) -> Dataset:

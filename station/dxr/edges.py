@@ -179,21 +179,8 @@ def _strip(
     # every pixel counts: rows are sampled one pixel apart and averaged, in frame units
     fine = s[0] + np.arange(_ROWS_AVERAGED * len(s)) - (_ROWS_AVERAGED - 1) / 2
     count = int(half_width_px / ACROSS_STEP_PX)
-    x = ACROSS_STEP_PX * np.arange(-count, count + 1)
-    middle = base_px + fine[:, None] * along
-    rows, columns = where = np.empty((2, len(fine), len(x)), np.float32)
-    for i in (0, 1):
-        np.add(middle[:, i, None], x * across[i], out=where[i], casting="same_kind")
-    corners = np.array([axis[[0, 0, -1, -1], [0, -1, 0, -1]] for axis in where])
-    low = np.floor(corners.min(axis=1)).astype(int) - 3
-    high = np.ceil(corners.max(axis=1)).astype(int) + 4
-    low, high = np.clip(low, 0, np.array(frame.shape) - 1), np.clip(high, 1, frame.shape)
-    crop = frame.pixels[low[0] : max(high[0], low[0] + 1), low[1] : max(high[1], low[1] + 1)]
-    where -= low.astype(np.float32)[:, None, None]
-    source = crop.astype(np.float32, copy=False)
-    sampled = cv2.remap(source, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    thirds = [np.asarray(sampled[i::_ROWS_AVERAGED], np.float32) for i in range(_ROWS_AVERAGED)]
-    raw = sum(thirds[1:], thirds[0]) / np.float32(_ROWS_AVERAGED)
+    x = np.asarray(ACROSS_STEP_PX * np.arange(-count, count + 1), np.float64)
+    raw = _sampled(frame, base_px + fine[:, None] * along, x[:, None] * across)
     return Strip(
         attenuation(raw, frame.signal),
         raw,
@@ -205,6 +192,23 @@ def _strip(
         frame.signal,
         _ceiling(frame),
     )
+
+
+def _sampled(frame: Frame, middle: Floats, beside: Floats) -> Image:
+    """Frame values at (row, column) of a line and beside it, each step along averaged."""
+    rows, columns = where = np.empty((2, len(middle), len(beside)), np.float32)
+    for i in (0, 1):
+        np.add(middle[:, i, None], beside[:, i], out=where[i], casting="same_kind")
+    corners = np.array([axis[[0, 0, -1, -1], [0, -1, 0, -1]] for axis in where])
+    low = np.floor(corners.min(axis=1)).astype(int) - 3
+    high = np.ceil(corners.max(axis=1)).astype(int) + 4
+    low, high = np.clip(low, 0, np.array(frame.shape) - 1), np.clip(high, 1, frame.shape)
+    crop = frame.pixels[low[0] : max(high[0], low[0] + 1), low[1] : max(high[1], low[1] + 1)]
+    where -= low.astype(np.float32)[:, None, None]
+    source = crop.astype(np.float32, copy=False)
+    sampled = cv2.remap(source, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    thirds = [np.asarray(sampled[i::_ROWS_AVERAGED], np.float32) for i in range(_ROWS_AVERAGED)]
+    return sum(thirds[1:], thirds[0]) / np.float32(_ROWS_AVERAGED)
 
 
 def _ceiling(frame: Frame) -> float | None:

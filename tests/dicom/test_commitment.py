@@ -13,6 +13,7 @@ from peers import HERE, free_port, until
 from pydicom import Dataset
 
 from station.clock import RealClock
+from station.dicom import storage
 from station.dicom.association import NotSupported, PeerRefused, TlsFailed, Unreachable, associated
 from station.dicom.storage import Listener, ask_commitment, read_answer, store
 from station.exam import new_uid
@@ -56,6 +57,21 @@ def test_the_answer_on_the_same_association_names_what_is_kept_and_what_is_not(t
     assert answer.transaction_uid == transaction
     assert answer.committed == {instance(path)[1] for path in files[:2]}
     assert answer.failed == {instance(files[2])[1]: 0x0112}
+    assert pacs.replies == [0x0000]
+
+
+def test_the_association_that_asked_is_released_only_after_the_reply_to_the_report(tmp_path, monkeypatch):
+    prompt = storage._reported
+
+    def slow(event, hear):
+        reply = prompt(event, hear)
+        threading.Event().wait(0.2)
+        return reply
+
+    monkeypatch.setattr(storage, "_reported", slow)
+    with Pacs(commits="same") as pacs:
+        assert ask(pacs, [dicom_file(tmp_path)], wait_s=20)[1] is not None
+        until(lambda: pacs.replies, "the station's reply to the report")
     assert pacs.replies == [0x0000]
 
 
