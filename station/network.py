@@ -18,7 +18,8 @@ from contextlib import suppress
 
 from station.hospital import Endpoint, Hospital, Tls
 
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of 1.3 are as good
+OLDEST = ssl.TLSVersion.TLSv1_2
 _ALERT_WAIT_S = 1.0  # TLS 1.3: a peer judges the station's certificate one round trip after the handshake
 _TLS_HELLO = 22  # type of a handshake record, RFC 8446 5.1
 
@@ -78,8 +79,8 @@ def _context(purpose: ssl.Purpose, tls: Tls) -> ssl.SSLContext:
             "check tls in the hospital file: PEM files, and the key, without passphrase, of the certificate"
         )
         raise TlsFailed(f"the station's certificate cannot be used: {error}", remedy) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
+    context.minimum_version = OLDEST
+    context.set_ciphers(CIPHERS)
     return context
 
 

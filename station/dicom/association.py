@@ -53,8 +53,9 @@ __all__ = [
     "server_context",
 ]
 
-_IMPLEMENTATION_UID = "2.25.302471180474180318938268473519840234219"
-_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+IMPLEMENTATION_UID = "2.25.302471180474180318938268473519840234219"  # ours; a UUID made once
+IMPLEMENTATION_VERSION = "DXR_STATION"
+SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _PENDING = (0xFF00, 0xFF01)
 _SUCCESS = 0x0000
 _CANCELLED = 0xFE00
@@ -137,7 +138,7 @@ def associated(
         heard.append(event.primitive)
 
     listening = [*handlers, (evt.EVT_ACSE_RECV, hear)]
-    wanted = {uid: list(syntaxes or _SYNTAXES) for uid in sop_classes}
+    wanted = {uid: list(syntaxes or SYNTAXES) for uid in sop_classes}
     association = _requested(hospital, peer, wanted, [_role(uid) for uid in roles], listening)
     if not association.is_established:
         raise _refusal(hospital, peer, association, heard)
@@ -200,7 +201,8 @@ def _requested(
 ) -> Association:
     """The association after its negotiation, whatever came of that."""
     entity = _Entity(ae_title=hospital.ae_title)
-    entity.implementation_class_uid = _IMPLEMENTATION_UID
+    entity.implementation_class_uid = IMPLEMENTATION_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION
     entity.acse_timeout = entity.dimse_timeout = hospital.timeouts.answer_s
     entity.network_timeout = hospital.timeouts.network_s
     entity.connection_timeout = hospital.timeouts.connect_s

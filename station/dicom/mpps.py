@@ -43,13 +43,13 @@ _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"  # retired, and what F.7.2.1.2 note 
 _DGYCM2_PER_UGYM2 = 0.1
 _CODE_VALUE_CHARACTERS = 16  # longer ones go into Long Code Value
 _LO_CHARACTERS = 64
-_DUPLICATE_INSTANCE = 0x0111
+DUPLICATE = 0x0111
 _NO_SUCH_INSTANCE = 0x0112
 _PROCESSING_FAILURE = 0x0110
 _MAY_NO_LONGER_BE_UPDATED = 0xA710  # Error ID, table F.7.2-2
-_WARNINGS = (0x0000, 0x0001, 0x0107, 0x0116)  # success, and done but for attributes the peer does not keep
-_PASSING = (0x0110, 0x0210, 0x0213)  # processing failure, duplicate invocation, resource limitation
-_MEANINGS = {  # PS3.7 annex C
+DONE = (0x0000, 0x0001, 0x0107, 0x0116)  # success, and done but for attributes the peer does not keep
+PASSING = (0x0110, 0x0210, 0x0213)  # processing failure, duplicate invocation, resource limitation
+MEANINGS = {  # PS3.7 annex C
     0x0105: "no such attribute",
     0x0106: "invalid attribute value",
     0x0110: "processing failure",
@@ -216,7 +216,7 @@ def send(hospital: Hospital, action: Literal["create", "set"], uid: str, dataset
             raise PeerSilent(
                 f"{name} did not answer {action}", "look whether the peer runs; it is tried again"
             )
-        if answer.Status in _WARNINGS or (action == "create" and answer.Status == _DUPLICATE_INSTANCE):
+        if answer.Status in DONE or (action == "create" and answer.Status == DUPLICATE):
             return
         if action == "set" and _over(answer) and STEP_RETRIEVE in accepted:
             kept, attributes = association.send_n_get([Tag(word) for word in _FINAL], STEP_RETRIEVE, uid)
@@ -364,9 +364,7 @@ def _refusal(name: str, action: str, answer: Dataset) -> "PeerRefused":
 
     status = int(answer.Status)
     ended = answer.get("ErrorID") == _MAY_NO_LONGER_BE_UPDATED
-    meaning = _MEANINGS.get(
-        status, "see PS3.7 annex C"
-    )  # its own comment is dropped, it may name the patient
+    meaning = MEANINGS.get(status, "see PS3.7 annex C")  # its own comment is dropped, it may name the patient
     offending: Any = answer.get("AttributeIdentifierList") or []
     tags = list(offending) if isinstance(offending, MutableSequence) else [offending]
     named = ", ".join(keyword_for_tag(tag) or str(tag) for tag in tags)
@@ -379,5 +377,5 @@ def _refusal(name: str, action: str, answer: Dataset) -> "PeerRefused":
         f"{name} refuses the {action} with {status:04X}H, {meaning}{f': {named}' if named else ''}",
         remedy,
         status,
-        again=status in _PASSING and not ended,
+        again=status in PASSING and not ended,
     )

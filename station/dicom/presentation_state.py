@@ -60,7 +60,7 @@ class _Layer:
     grey: int  # P-value, 0-65535
 
 
-_LAYERS: Mapping[str, _Layer] = {  # the station's own choice: the colours of its other pictures
+LAYERS: Mapping[str, _Layer] = {  # the station's own choice: the colours of its other pictures
     "hand": _Layer("outline of the hand", (120, 120, 120), 30000),
     "axis": _Layer("axes of the metacarpals", (60, 160, 255), 45000),
     "path": _Layer("edges outside the regions", (130, 130, 70), 30000),
@@ -144,9 +144,9 @@ def _annotations(state: Dataset, study: Study, picture: Dataset, outlines: Seque
     graphics: dict[str, list[Dataset]] = {}
     texts: dict[str, list[Dataset]] = {"side": [_side_marker(study)]}
     for drawn in outlines:
-        if drawn.kind not in _LAYERS:
+        if drawn.kind not in LAYERS:
             raise ValueError(
-                f"outline '{drawn.label}' is of kind '{drawn.kind}'; known are {', '.join(_LAYERS)}"
+                f"outline '{drawn.label}' is of kind '{drawn.kind}'; known are {', '.join(LAYERS)}"
             )
         points = _xy(drawn, size_px)
         graphics.setdefault(drawn.kind, []).extend(_polylines(points))
@@ -155,7 +155,7 @@ def _annotations(state: Dataset, study: Study, picture: Dataset, outlines: Seque
     measured_here = str(picture.IrradiationEventUID) == study.exposure.uid
     if measured_here and study.result is not None:
         texts["label"] = list(_labels(study.result, size_px))
-    used = [kind for kind in _LAYERS if kind in graphics or kind in texts]
+    used = [kind for kind in LAYERS if kind in graphics or kind in texts]
     state.GraphicAnnotationSequence = items(
         *(_annotation(kind, graphics.get(kind), texts.get(kind), picture) for kind in used)
     )
@@ -176,7 +176,7 @@ def _annotation(
 
 
 def _layer(kind: str, order: int) -> Dataset:
-    item, layer = Dataset(), _LAYERS[kind]
+    item, layer = Dataset(), LAYERS[kind]
     item.GraphicLayer = kind.upper()
     item.GraphicLayerOrder = order
     item.GraphicLayerRecommendedDisplayGrayscaleValue = layer.grey

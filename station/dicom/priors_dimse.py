@@ -25,7 +25,12 @@ REPORTS = (  # classes of measurement reports; a dose report is another one
     "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
 )
-_MOST = 20  # reports of one person; a visit a year gives fewer in a lifetime
+LEVELS = {  # what is matched and what is asked for, level by level
+    "STUDY": (("PatientID",), ("StudyInstanceUID", "StudyDate")),
+    "SERIES": (("StudyInstanceUID", "Modality"), ("SeriesInstanceUID",)),
+    "IMAGE": (("StudyInstanceUID", "SeriesInstanceUID"), ("SOPInstanceUID", "SOPClassUID")),
+}
+MOST = 20  # reports of one person; a visit a year gives fewer in a lifetime
 _SUCCESS, _SOME_FAILED, _NOT_ASKED_FOR = 0x0000, 0xB000, 0x0124
 
 Place = tuple[str, str, str]  # study, series, instance
@@ -108,7 +113,7 @@ def _listening(hospital: Hospital, inbox: Inbox, *, already: bool) -> Generator[
 
 def newest(places: Sequence[tuple[str, Place]]) -> list[Place]:
     """By the study's date; those of a lifetime, not of a fault."""
-    return [place for _, place in sorted(places, reverse=True)][:_MOST]
+    return [place for _, place in sorted(places, reverse=True)][:MOST]
 
 
 def _places(
@@ -119,19 +124,19 @@ def _places(
         raise NetworkError(
             f"patient ID '{patient_id}' has wildcards", "earlier results cannot be asked for", again=False
         )
-    studies = matches(
-        association, archive, "STUDY", {"PatientID": patient_id}, ("StudyInstanceUID", "StudyDate")
-    )
-    for study in studies:
+
+    def below(level: str, *values: str) -> list[dict[str, str]]:
+        known, asked = LEVELS[level]
+        return matches(association, archive, level, dict(zip(known, values, strict=True)), asked)
+
+    for study in below("STUDY", patient_id):
         uid, when = study["StudyInstanceUID"], study["StudyDate"]
         if not uid or uid == own_study:
             continue
-        inside = {"StudyInstanceUID": uid, "Modality": "SR"}
-        for series in matches(association, archive, "SERIES", inside, ("SeriesInstanceUID",)):
+        for series in below("SERIES", uid, "SR"):
             if series["Modality"] != "SR":
                 continue  # an archive that does not match by modality
-            deeper = {"StudyInstanceUID": uid, "SeriesInstanceUID": series["SeriesInstanceUID"]}
-            for image in matches(association, archive, "IMAGE", deeper, ("SOPInstanceUID", "SOPClassUID")):
+            for image in below("IMAGE", uid, series["SeriesInstanceUID"]):
                 if image["SOPInstanceUID"] and image["SOPClassUID"] in {"", *REPORTS}:
                     yield when, (uid, series["SeriesInstanceUID"], image["SOPInstanceUID"])
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
@@ -33,20 +33,23 @@ from pynetdicom.association import Association
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import ThreadedAssociationServer
 
-from station.dicom.association import NotSupported, associated
+from station.dicom.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, NotSupported, associated
 from station.hospital import Archive, Hospital
 from station.network import NetworkError, PeerRefused, PeerSilent, Unreachable, server_context
 
-_VERIFICATION = "1.2.840.10008.1.1"
-_PUSH = "1.2.840.10008.1.20.1"  # Storage Commitment Push Model, and its only instance
-_PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
-_STORED = {0x0000, 0x0111, 0xB000, 0xB006, 0xB007}
+VERIFICATION = "1.2.840.10008.1.1"
+PUSH = "1.2.840.10008.1.20.1"  # Storage Commitment Push Model, and its only instance
+PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
+_STORED = {0x0000, 0x0111}
+_STORED_OTHERWISE = {0xB000, 0xB006, 0xB007}  # coerced, cut or unlike its class
 _FOR_GOOD = {0x0117, 0x0122, 0x0211, 0x0212}  # and A9xx, Cxxx
 _POLL_S = 0.01
 _REQUEST_S = 5.0  # until a caller's association request; the library cannot end its wait before
 _REQUEST_STORAGE_COMMITMENT = 1  # action type, PS3.4 table J.3.2.1.1-1
 _UNKNOWN_TRANSACTION = 0x0115  # invalid argument value
 _UNREADABLE = 0x0110  # processing failure
+
+Fate = Literal["stored", "stored with a warning", "sent again", "refused for good"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def store(hospital: Hospital, archive: Archive, files: Sequence[Path]) -> Iterat
     if not heads:
         return
     # with Verification an archive that takes none of our classes still accepts: its answer is then certain
-    classes = [_VERIFICATION, *dict.fromkeys(head.MediaStorageSOPClassUID for head in heads.values())]
+    classes = [VERIFICATION, *dict.fromkeys(head.MediaStorageSOPClassUID for head in heads.values())]
     with associated(hospital, archive, classes, syntaxes=_syntaxes(heads.values())) as association:
         for number, (file, head) in enumerate(heads.items()):
             yield _stored(association, archive, number % 0xFFFF + 1, (file, head))
@@ -122,11 +125,23 @@ def _stored(association: Association, archive: Archive, number: int, sent: tuple
     return _judged(file, archive, status.Status)
 
 
-def _judged(file: Path, archive: Archive, status: int) -> Delivery:
+def fate(status: int) -> Fate:
+    """What becomes of an object after this status."""
     if status in _STORED:
-        warning = "" if status in {0x0000, 0x0111} else f"stored with warning {status:04X}H"
-        return Delivery(file, warning=warning)
-    again = status not in _FOR_GOOD and status >> 8 != 0xA9 and status >> 12 != 0xC
+        return "stored"
+    if status in _STORED_OTHERWISE:
+        return "stored with a warning"
+    for_good = status in _FOR_GOOD or status >> 8 == 0xA9 or status >> 12 == 0xC
+    return "refused for good" if for_good else "sent again"
+
+
+def _judged(file: Path, archive: Archive, status: int) -> Delivery:
+    became = fate(status)
+    if became == "stored":
+        return Delivery(file)
+    if became == "stored with a warning":
+        return Delivery(file, warning=f"stored with warning {status:04X}H")
+    again = became == "sent again"
     if status >> 8 == 0xA7:
         remedy = "the archive is out of resources: it is sent again; free space there"
     elif again:
@@ -190,7 +205,7 @@ def ask_commitment(
             replied.set()
 
     handlers = [(evt.EVT_N_EVENT_REPORT, _reported, [hear]), (evt.EVT_PDU_SENT, sent)]
-    with associated(hospital, archive, [_PUSH], roles=[_PUSH], handlers=handlers) as association:
+    with associated(hospital, archive, [PUSH], roles=[PUSH], handlers=handlers) as association:
         _ask(association, archive, _request(instances, transaction_uid))
         deadline = time.monotonic() + wait_s
         while not replied.is_set() and not until() and association.is_established:
@@ -202,7 +217,7 @@ def ask_commitment(
 
 def _ask(association: Association, archive: Archive, request: Dataset) -> None:
     try:
-        status, _ = association.send_n_action(request, _REQUEST_STORAGE_COMMITMENT, _PUSH, _PUSH_INSTANCE)
+        status, _ = association.send_n_action(request, _REQUEST_STORAGE_COMMITMENT, PUSH, PUSH_INSTANCE)
     except (ValueError, RuntimeError) as error:
         raise _broken(archive) from error
     if "Status" not in status:
@@ -270,7 +285,7 @@ class Listener:
         hospital = self._hospital
         if hospital.port is None:
             raise Unreachable("the hospital file gives no port to listen at", "give it one: port: 11112")
-        entity = self._entity()
+        entity = self.entity()
         secured = any(not archive.plain for archive in hospital.archives.values())
         context = None
         if hospital.tls is not None and secured:
@@ -307,14 +322,17 @@ class Listener:
     ) -> None:
         self.stop()
 
-    def _entity(self) -> AE:
+    def entity(self) -> AE:
+        """What the port accepts, before it is opened."""
         timeouts = self._hospital.timeouts
         entity = AE(ae_title=self._hospital.ae_title)
+        entity.implementation_class_uid = IMPLEMENTATION_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION
         entity.acse_timeout = min(_REQUEST_S, timeouts.answer_s)
         entity.dimse_timeout, entity.network_timeout = timeouts.answer_s, timeouts.network_s
-        entity.add_supported_context(_VERIFICATION)
+        entity.add_supported_context(VERIFICATION)
         # the archive calls and still has the provider's role
-        entity.add_supported_context(_PUSH, scu_role=True, scp_role=True)
+        entity.add_supported_context(PUSH, scu_role=True, scp_role=True)
         for uid in self._contexts:
             entity.add_supported_context(uid)
         return entity

@@ -44,8 +44,8 @@ __all__ = [
 ]
 
 WORKLIST = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
-_MAX_ROWS = 20_000  # a RIS that gives more does not look at the keys
-_LONGEST_S = 120.0  # own choice; 5,000 rows take less than 10 s
+MAX_ROWS = 20_000  # a RIS that gives more does not look at the keys
+LONGEST_S = 120.0  # own choice; 5,000 rows take less than 10 s
 _ORDER = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
@@ -99,10 +99,10 @@ def _rows(matches: Iterator[Dataset | None], worklist: Worklist, now: datetime) 
     began = time.monotonic()
     remedy = "give worklist.scheduled_ae_title, or fewer days, in the hospital file"
     for count, match in enumerate(matches):
-        if count == _MAX_ROWS:
-            raise Endless(f"{called(worklist)} gives more than {_MAX_ROWS} rows", remedy)
-        if time.monotonic() - began > _LONGEST_S:
-            raise Endless(f"{called(worklist)} is still answering after {_LONGEST_S:g} s", remedy)
+        if count == MAX_ROWS:
+            raise Endless(f"{called(worklist)} gives more than {MAX_ROWS} rows", remedy)
+        if time.monotonic() - began > LONGEST_S:
+            raise Endless(f"{called(worklist)} is still answering after {LONGEST_S:g} s", remedy)
         yield from rows_of(match, worklist.codes, now)
 
 

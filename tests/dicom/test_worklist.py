@@ -97,7 +97,7 @@ def test_a_ris_that_never_answers_is_given_up():
         query(hospital(port, answer_s=0.5), NOW)
 
 
-@pytest.mark.parametrize(("name", "limit"), [("_MAX_ROWS", 2), ("_LONGEST_S", -1.0)])
+@pytest.mark.parametrize(("name", "limit"), [("MAX_ROWS", 2), ("LONGEST_S", -1.0)])
 def test_a_ris_that_does_not_end_is_left(monkeypatch, name, limit):
     monkeypatch.setattr(worklist, name, limit)
     with ris([match()] * 3) as port, pytest.raises(Endless, match="scheduled_ae_title"):
