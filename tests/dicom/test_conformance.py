@@ -17,14 +17,15 @@ from station import issue
 from station.billing import Charge
 from station.dicom import (
     conformance,
-    conformance_rows,
-    conformance_sample,
     mpps,
     priors,
     storage,
     worklist,
 )
-from station.dicom.conformance_network import uses
+from station.dicom.conformance import rows as table_rows
+from station.dicom.conformance import sample as made_up
+from station.dicom.conformance import tables as conformance
+from station.dicom.conformance.network import uses
 from station.dicom.modules import write
 from station.doctor import examine_peers, examine_study, examine_worklist
 from station.dxr.overlay import Outline
@@ -51,7 +52,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def samples():
-    return {name: conformance_sample.objects(one) for name, one in conformance_sample.variants().items()}
+    return {name: made_up.objects(one) for name, one in made_up.variants().items()}
 
 
 def cells(table):
@@ -105,7 +106,7 @@ def test_the_prose_says_the_numbers_of_the_code(text):
 def heard(samples, tmp_path_factory):
     """What a peer that takes everything was asked for: classes with syntaxes and roles, by association."""
     folder = tmp_path_factory.mktemp("objects")
-    full = samples[conformance_sample.FULL]
+    full = samples[made_up.FULL]
     files = [folder / f"{number}.dcm" for number in range(len(full))]
     for dataset, file in zip(full.values(), files, strict=True):
         write(dataset, file)
@@ -166,8 +167,8 @@ def _everything(port, files, full):
         priors=Priors(archive="pacs"),
     )
     moving = hospital.model_copy(update={"priors": Priors(archive="pacs", method="move")})
-    sample = conformance_sample.variants()[conformance_sample.FULL]
-    step = conformance_sample.steps(sample, list(full.values()))["N-CREATE"]
+    sample = made_up.variants()[made_up.FULL]
+    step = made_up.steps(sample, list(full.values()))["N-CREATE"]
     wanted = priors.Wanted(sample.study.exam.item.patient, Side.LEFT)
     job = Job(Kind.OBJECT, "2.25.1", "pacs", "2.25.2", "none.dcm")
     jobs = [replace(job, sop_class_uid=str(one.SOPClassUID)) for one in full.values()]
@@ -187,7 +188,7 @@ def _everything(port, files, full):
 def test_every_association_proposes_what_is_listed_and_nothing_is_listed_in_vain(heard, samples):
     listed = {
         (frozenset((uid, use.syntaxes) for uid in use.classes), frozenset(use.served))
-        for use in uses(samples[conformance_sample.FULL])
+        for use in uses(samples[made_up.FULL])
     }
     assert {(frozenset(contexts.items()), roles) for contexts, roles in heard[0]} == listed
 
@@ -252,14 +253,14 @@ def real(made):
 
 
 def names():
-    return list(conformance_sample.objects(conformance_sample.variants()[conformance_sample.BARE]))
+    return list(made_up.objects(made_up.variants()[made_up.BARE]))
 
 
-@pytest.mark.parametrize("look", [conformance_rows.attributes, conformance_rows.content])
+@pytest.mark.parametrize("look", [table_rows.attributes, table_rows.content])
 @pytest.mark.parametrize("name", names())
 def test_no_object_says_more_than_its_table_and_none_less_than_what_is_always_said(name, look, real, samples):
-    listed = by_path(conformance_rows.rows({one: [made[name]] for one, made in samples.items()}, look))
-    said = by_path(conformance_rows.rows({conformance_sample.FULL: [real[name]]}, look))
+    listed = by_path(table_rows.rows({one: [made[name]] for one, made in samples.items()}, look))
+    said = by_path(table_rows.rows({made_up.FULL: [real[name]]}, look))
     assert said.keys() <= listed.keys()
     always = {path for path, row in listed.items() if len(path) == 1 and row.presence == "ALWAYS"}
     assert always <= {path for path, row in said.items() if row.presence == "ALWAYS"}

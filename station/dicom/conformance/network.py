@@ -19,7 +19,7 @@ from pynetdicom.status import QR_FIND_SERVICE_CLASS_STATUS, STORAGE_SERVICE_CLAS
 
 from station import network
 from station.dicom import association, mpps, priors_dimse, storage, worklist
-from station.dicom.conformance_rows import table
+from station.dicom.conformance.rows import table
 from station.hospital import Archive, Endpoint, Hospital, Messages, Peer, Priors, Timeouts, Tls, Worklist
 
 _SPECIAL = 0xA000  # below are the statuses of all services, PS3.7 annex C

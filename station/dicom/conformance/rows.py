@@ -12,7 +12,7 @@ from typing import Any
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from station.dicom.conformance_sample import COMPARED
+from station.dicom.conformance.sample import COMPARED
 
 _SHOWN = 64  # characters of a fixed value
 

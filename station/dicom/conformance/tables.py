@@ -10,10 +10,10 @@ from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 
 from station.codes import SCHEME, SCHEME_NAME, SCHEME_UID, SCHEME_VERSION, TERMS
-from station.dicom import conformance_sample
-from station.dicom.conformance_keys import key_lines
-from station.dicom.conformance_network import network_tables
-from station.dicom.conformance_rows import (
+from station.dicom.conformance import sample as made_up
+from station.dicom.conformance.keys import key_lines
+from station.dicom.conformance.network import network_tables
+from station.dicom.conformance.rows import (
     Row,
     attribute_lines,
     attributes,
@@ -26,22 +26,19 @@ from station.dicom.conformance_rows import (
 )
 from station.exam import DISCONTINUATION_REASONS, REJECTION_REASONS
 
-PLACE = Path(__file__).with_name("CONFORMANCE.md")
+PLACE = Path(__file__).parents[1] / "CONFORMANCE.md"
 _BEGIN, _END = "<!-- table: {} -->", "<!-- end -->"
 _CPT = "C4"
 
 
 def tables() -> dict[str, str]:
     """Every table by its name, as Markdown."""
-    samples = conformance_sample.variants()
-    objects = {name: conformance_sample.objects(sample) for name, sample in samples.items()}
-    steps = {
-        name: conformance_sample.steps(sample, list(objects[name].values()))
-        for name, sample in samples.items()
-    }
+    samples = made_up.variants()
+    objects = {name: made_up.objects(sample) for name, sample in samples.items()}
+    steps = {name: made_up.steps(sample, list(objects[name].values())) for name, sample in samples.items()}
     keys = ["Attribute", "Tag", "VR", "Matching", "What becomes of it"]
     return {
-        **network_tables(objects[conformance_sample.FULL]),
+        **network_tables(objects[made_up.FULL]),
         "worklist keys": table(keys, list(key_lines())),
         "step attributes": _steps(steps),
         **_attribute_tables(objects),
@@ -85,9 +82,9 @@ _HEAD = ["Attribute", "Tag", "VR", "Presence", "Source", "Value"]
 
 def _attribute_tables(objects: Objects) -> dict[str, str]:
     """What all objects say alike, what both images do, what each says besides, and documents' content."""
-    names = list(objects[conformance_sample.FULL])
+    names = list(objects[made_up.FULL])
     blocks = {name: _blocks(rows(_of(objects, name), attributes)) for name in names}
-    images = [name for name in names if "Rows" in objects[conformance_sample.FULL][name]]
+    images = [name for name in names if "Rows" in objects[made_up.FULL][name]]
     alike = [block for block in blocks[names[0]] if all(block in other for other in blocks.values())]
     both = [block for block in blocks[images[0]] if block in blocks[images[1]] and block not in alike]
     made = {"common": _attributes(alike), "images": _attributes(both)}
@@ -122,7 +119,7 @@ def _blocks(found: Iterable[Row]) -> list[tuple[Row, ...]]:
 
 def _steps(steps: Objects) -> str:
     """The messages of a step beside each other."""
-    messages = list(steps[conformance_sample.FULL])
+    messages = list(steps[made_up.FULL])
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for message in messages:
         path: list[str] = []
@@ -162,7 +159,7 @@ def _terms() -> str:
 def _public(objects: Objects) -> str:
     """Codes of others in the objects, but those of a site and of an order."""
     used: dict[tuple[str, str, str], list[str]] = {}
-    for variant in (conformance_sample.FULL, conformance_sample.BARE):
+    for variant in (made_up.FULL, made_up.BARE):
         for name, dataset in objects[variant].items():
             for item in nested(dataset):
                 scheme = str(item.get("CodingSchemeDesignator", ""))
@@ -183,7 +180,3 @@ def nested(dataset: Dataset) -> Iterator[Dataset]:
 
 def _reasons(reasons: Mapping[str, str]) -> str:
     return table(["Code value (DCM)", "Meaning"], [[code, meaning] for code, meaning in reasons.items()])
-
-
-if __name__ == "__main__":
-    PLACE.write_text(written(PLACE.read_text(encoding="utf-8"), tables()), encoding="utf-8")

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from station.devices import Delivered, EndOfExposure, FocalSpot, Technique
 from station.dicom import document, dose, image, measurements, mpps, presentation_state, rejection
-from station.dicom.conformance_result import least, measured
+from station.dicom.conformance.result import least, measured
 from station.exam import Coded, Exam, Exposure, Patient, Rejection, Release, Sex, Side, WorklistItem
 from station.frame import Frame, Signal, Stage
 from station.protocols import load_protocol
