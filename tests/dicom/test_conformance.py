@@ -16,7 +16,6 @@ from whole import objects_of, study_of
 from station import issue
 from station.billing import Charge
 from station.dicom import (
-    conformance,
     mpps,
     priors,
     storage,
