@@ -106,7 +106,7 @@ class Wired:
         if self.state is State.EXPOSED_NO_IMAGE:
             self.controller.submit(Trigger.ACKNOWLEDGE, reason="tested", by="tester")
         elif self.state is State.REVIEW:
-            self.controller.submit(Trigger.REJECT, reason="tested", by="tester")
+            self.controller.submit(Trigger.REJECT, reason="111220", by="tester")
         self.reach(State.POSITIONING)
         self.position()
         self.bring_to(State.EXPOSING)
