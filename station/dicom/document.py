@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pydicom.dataset import Dataset
 
 from station.dicom.modules import coded, items, reference
-from station.dicom.report import begin_report, physician_release, predecessor
+from station.dicom.report import begin_report, predecessor
+from station.statements import physician_release
 from station.study import Study
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"

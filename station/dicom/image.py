@@ -45,7 +45,7 @@ from station.frame import Frame, Signal, Stage
 from station.image_file import SCALE_UNKNOWN
 from station.protocols import Code
 from station.protocols import Protocol as AcquisitionProtocol
-from station.study import Equipment, Study
+from station.study import Equipment, Index, Study
 
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -76,17 +76,6 @@ class Picture(Protocol):
     def window_center(self) -> float: ...
     @property
     def window_width(self) -> float: ...
-
-
-class Index(Protocol):
-    """What `imaging.exposure_index` finds."""
-
-    @property
-    def ei(self) -> float: ...
-    @property
-    def target(self) -> float: ...
-    @property
-    def di(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,20 @@ from station.dicom.earlier import NotOurs as NotOurs  # noqa: PLC0414  re-export
 from station.dicom.earlier import read as read  # noqa: PLC0414  re-exported: out and in belong together
 from station.dicom.equipment import device_uid
 from station.dicom.modules import evidence, items, performed_step_reference, referenced_request
-from station.dicom.report import begin_report, physician_release, predecessor
+from station.dicom.report import begin_report, predecessor
 from station.exam import Coded, Side
 from station.protocols import Code as ProcedureCode
-from station.result import AbsoluteRisk, DxrResult, Hazard, Reason, Triage
+from station.result import DxrResult
+from station.statements import (
+    UNCERTAINTY,
+    absolute_risk,
+    band,
+    limitation,
+    physician_release,
+    population,
+    relative_risk,
+    standing,
+)
 from station.study import Study
 
 if TYPE_CHECKING:
@@ -35,11 +45,6 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"  # Comprehensive SR
-PRELIMINARY = "preliminary: physician interpretation required"
-UNCERTAINTY = (
-    "uncertainties are half widths of 95 % intervals of this image; the density's does not hold that of its "
-    "constant, up to 10 % between systems"
-)
 _KIND = "measurements"
 _HAND = Coded("85562004", "SCT", "Hand")
 _METACARPAL = Coded("36455000", "SCT", "Metacarpal")
@@ -222,18 +227,13 @@ def _number(quantity: Quantity, result: DxrResult, image: Dataset) -> "sr.Measur
             )
         )
     if quantity.term.key in ("t_score", "z_score"):
-        properties.append(sr.TextContentItem(_code(_POPULATION), _population(result), "HAS PROPERTIES"))
+        properties.append(sr.TextContentItem(_code(_POPULATION), population(result), "HAS PROPERTIES"))
     return measured
-
-
-def _population(result: DxrResult) -> str:
-    return f"{result.reference} ({result.reference_status or 'status unknown'})"
 
 
 def _texts(study: Study, result: DxrResult) -> Iterator[tuple[str, str]]:
     """Key of the term and text, most important first; nothing about a density that there is not."""
-    release = physician_release(study)
-    yield "wording", PRELIMINARY if release is None else f"interpreted and released by {release.by}"
+    yield "wording", standing(study)
     yield "uncertainty", UNCERTAINTY
     yield "scale", result.scale
     yield "roi_mode", result.roi_mode
@@ -247,43 +247,13 @@ def _texts(study: Study, result: DxrResult) -> Iterator[tuple[str, str]]:
         if result.reference_status:
             yield "reference_status", result.reference_status
     if result.triage is not None:
-        yield "triage", _band(result.triage)
+        yield "triage", band(result.triage)
     for hazard in result.hazards:
-        yield "hazard", _hazard(hazard)
+        yield "hazard", relative_risk(hazard)
     for risk in result.absolute_risks:
-        yield "risk", _risk(risk)
+        yield "risk", absolute_risk(risk)
     for note in result.notes:
-        yield "note", note_text(note)
-
-
-def _band(triage: Triage) -> str:
-    near = ", within the uncertainty of a limit" if triage.near_limit else ""
-    caveats = "; ".join(triage.caveats)
-    return (
-        f"{triage.band} (limits of T {triage.lower_t:g} and {triage.upper_t:g}{near}): "
-        f"{triage.message}; {caveats}"
-    )
-
-
-def _hazard(hazard: Hazard) -> str:
-    own, per_sd = hazard.relative, hazard.per_sd
-    return (
-        f"{hazard.outcome} fracture: {own.value:.2f} times ({own.low:.2f}-{own.high:.2f}) the mean risk of "
-        f"this age and sex, from {per_sd.value:g} ({per_sd.low:g}-{per_sd.high:g}) per SD ({hazard.status})"
-    )
-
-
-def _risk(risk: AbsoluteRisk) -> str:
-    percent = risk.percent
-    return (
-        f"research only: {risk.outcome} fracture within ten years {percent.value:.1f} % "
-        f"({percent.low:.1f}-{percent.high:.1f}), on {risk.population}: {risk.meaning}"
-    )
-
-
-def note_text(note: Reason) -> str:
-    """A limit of the analysis in one line; `earlier` reads its id back."""
-    return f"{note.id}: {note.message} → {note.remedy}"
+        yield "note", limitation(note)
 
 
 def _own(key: str) -> "Code":

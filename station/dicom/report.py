@@ -13,15 +13,10 @@ from pydicom.sequence import Sequence as Items
 
 from station.dicom.equipment import describe
 from station.dicom.modules import begin, date_time, evidence, study_code
-from station.exam import Release
+from station.statements import physician_release
 from station.study import Study
 
 _SERIES = {"measurements": 11, "document": 12}  # Series Number; below are images and presentation states
-
-
-def physician_release(study: Study) -> Release | None:
-    """The release that ends being preliminary; a release for the charge alone does not."""
-    return study.release if study.release is not None and study.release.physician else None
 
 
 def begin_report(study: Study, kind: str, sop_class: str, modality: str) -> Dataset:

@@ -10,10 +10,11 @@ from validators import complaints, needs_dciodvfy, needs_dsrdump
 from station.codes import SCHEME, quantities, term
 from station.dicom.image import build_pair
 from station.dicom.lint.seen import below, children
-from station.dicom.measurements import PRELIMINARY, build, read
+from station.dicom.measurements import build, read
 from station.dicom.modules import write
 from station.exam import Patient, Release, Side
 from station.result import AbsoluteRisk, Range, Reason, Refused
+from station.statements import PRELIMINARY
 from station.study import Equipment
 
 # Every message of the validator that is accepted, with its reason.
