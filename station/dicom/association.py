@@ -12,6 +12,7 @@
 
 import socket
 import ssl
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,7 +22,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom import _config as library  # its public switches live there
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu import A_ASSOCIATE_RJ
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from station.hospital import Hospital, Peer
@@ -48,6 +50,7 @@ __all__ = [
     "associated",
     "called",
     "client_context",
+    "close_socket",
     "found",
     "probe",
     "server_context",
@@ -107,6 +110,13 @@ class _Entity(AE):
         return made
 
 
+def close_socket(event: Any) -> None:
+    """Of a caller who has gone, on EVT_CONN_CLOSE: the library leaves it open when he was faster."""
+    line = event.assoc.dul.socket
+    if line is not None and line.socket is not None:
+        line.socket.close()
+
+
 def called(peer: Peer) -> str:
     """The peer's name in messages."""
     return f"{peer.ae_title} at {peer.host}:{peer.port}"
@@ -137,11 +147,17 @@ def associated(
     def hear(event: Any) -> None:
         heard.append(event.primitive)
 
-    listening = [*handlers, (evt.EVT_ACSE_RECV, hear)]
+    def hear_rejection(event: Any) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            heard.append(event.pdu.to_primitive())
+
+    # To the library a peer that rejects and hangs up at once was never reached: its words count
+    listening = [*handlers, (evt.EVT_ACSE_RECV, hear), (evt.EVT_PDU_RECV, hear_rejection)]
+    began = time.monotonic()
     wanted = {uid: list(syntaxes or SYNTAXES) for uid in sop_classes}
     association = _requested(hospital, peer, wanted, [_role(uid) for uid in roles], listening)
     if not association.is_established:
-        raise _refusal(hospital, peer, association, heard)
+        raise _refusal(hospital, peer, association, heard, time.monotonic() - began)
     try:
         yield association
     except BaseException:
@@ -232,10 +248,13 @@ def _role(uid: str) -> SCP_SCU_RoleSelectionNegotiation:
     return role
 
 
-def _refusal(hospital: Hospital, peer: Peer, association: Association, heard: list[Any]) -> NetworkError:
+def _refusal(
+    hospital: Hospital, peer: Peer, association: Association, heard: list[Any], waited_s: float
+) -> NetworkError:
     """Why there is no association: the library only logs what happens below DICOM, so that is tried anew."""
-    if association.is_rejected:
-        return _rejection(hospital, peer, association)
+    rejections = [said for said in heard if isinstance(said, A_ASSOCIATE) and said.result]
+    if rejections:
+        return _rejection(hospital, peer, rejections[0])
     if association.rejected_contexts:
         syntaxes = (context.abstract_syntax for context in association.rejected_contexts[:3])
         names = ", ".join(uid.name for uid in syntaxes if uid)
@@ -248,7 +267,8 @@ def _refusal(hospital: Hospital, peer: Peer, association: Association, heard: li
         probe(hospital, peer)
     except NetworkError as error:
         return type(error)(f"{called(peer)}: {error.message}", error.remedy, again=error.again)
-    if any(isinstance(primitive, A_ABORT | A_P_ABORT) for primitive in heard):
+    hung_up = any(isinstance(said, A_ABORT | A_P_ABORT) for said in heard)
+    if hung_up or waited_s < hospital.timeouts.answer_s:
         if peer.plain and wants_tls(hospital, peer):
             return TlsFailed(f"{called(peer)} speaks TLS", "remove plain: true from it in the hospital file")
         return PeerSilent(
@@ -261,8 +281,7 @@ def _refusal(hospital: Hospital, peer: Peer, association: Association, heard: li
     )
 
 
-def _rejection(hospital: Hospital, peer: Peer, association: Association) -> AssociationRefused:
-    answer: Any = association.acceptor.primitive
+def _rejection(hospital: Hospital, peer: Peer, answer: Any) -> AssociationRefused:
     if answer.result == _TRANSIENT:
         remedy = "the peer is busy; try again later"
     else:

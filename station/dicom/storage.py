@@ -33,7 +33,13 @@ from pynetdicom.association import Association
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import ThreadedAssociationServer
 
-from station.dicom.association import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, NotSupported, associated
+from station.dicom.association import (
+    IMPLEMENTATION_UID,
+    IMPLEMENTATION_VERSION,
+    NotSupported,
+    associated,
+    close_socket,
+)
 from station.hospital import Archive, Hospital
 from station.network import NetworkError, PeerRefused, PeerSilent, Unreachable, server_context
 
@@ -276,7 +282,11 @@ class Listener:
     ) -> None:
         self._hospital = hospital
         self._contexts = contexts
-        self._handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, _reported, [heard]), *handlers]
+        self._handlers: list[Any] = [
+            (evt.EVT_N_EVENT_REPORT, _reported, [heard]),
+            (evt.EVT_CONN_CLOSE, close_socket),
+            *handlers,
+        ]
         self._server: ThreadedAssociationServer | None = None
         self._lock = threading.Lock()
 

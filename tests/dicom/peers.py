@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, evt
+
+from station.dicom.association import close_socket
 
 HERE = "127.0.0.1"
 START_S = 20  # a busy machine starts a peer that late
@@ -88,14 +90,16 @@ def scripted(talk: Callable[[socket.socket], None]) -> Iterator[int]:
 @contextmanager
 def serving(entity: AE, *handlers: Any, tls: Any = None) -> Iterator[int]:
     """A pynetdicom entity that serves in threads; gives its port."""
-    server = entity.start_server((HERE, 0), block=False, evt_handlers=list(handlers), ssl_context=tls)
+    served = [*handlers, (evt.EVT_CONN_CLOSE, close_socket)]
+    server = entity.start_server((HERE, 0), block=False, evt_handlers=served, ssl_context=tls)
     assert server is not None
     port = server.server_address[1]
     try:
         yield port
     finally:
-        ending = threading.Thread(target=server.shutdown)
-        ending.start()
-        listens(port)  # wakes it: it looks up twice a second only
-        ending.join(START_S)
-        assert not ending.is_alive()
+        callers = server.active_associations
+        server.shutdown()
+        for caller in callers:  # who came and left without a word is otherwise waited for
+            if caller.requestor.primitive is None:
+                caller.dul.to_user_queue.put(None)
+            caller.join(START_S)
