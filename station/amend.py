@@ -1,9 +1,9 @@
 """What a person may still change in an exam that is closed: release its result, join it to its order.
 
-Both take the exam from the disk and make its objects anew. While nothing has left the station, the new ones
-have the old UIDs and take the old ones' place. What was sent already is never changed: a released report is a
-new document that names its predecessor; objects under a wrong order are withdrawn by a note (IHE IOCM,
-"Incorrect Modality Worklist Entry") and made again with new UIDs under the right one.
+Both take the exam from the disk. What was sent already is never changed: a released report is a new document
+that names its predecessor, beside objects that stay as they are. An exam that is joined to an order has its
+objects made anew: while nothing has left the station, they keep their UIDs; else the sent ones are withdrawn
+by a note (IHE IOCM, "Incorrect Modality Worklist Entry") and made again with new UIDs under the right one.
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from station import dossier
+from station import dossier, issue
 from station.assembly import books_of
 from station.config import load_room
 from station.dossier import Books
 from station.durable import only_here
 from station.exam import Release, WorklistItem
+from station.findings import Findings
 from station.hospital import Hospital, load_hospital
-from station.issue import Issued, reissue, withdraw
+from station.issue import Issued, Papers
 from station.journal import Journal
 from station.liaison import Liaison, connected
 from station.orders import reconciled
 from station.spool import Record, SpoolError
+from station.study import Study
 
 
 class NotPossible(ValueError):  # noqa: N818  reads as the message it is
@@ -47,7 +49,8 @@ def release(books: Books, exam_uid: str, given: Release) -> Issued:
     if decision is None or (before is not None and (before.physician or not given.physician)):
         raise NotPossible(f"exam {exam_uid} is released already, by {before.by if before else 'nobody'}")
     books.spool.write_decision(record.exam, exposure, replace(decision, release=given))
-    issued = _again(books, exam_uid, books.spool.objects(record.exam))
+    study, findings, papers = _again(books, exam_uid)
+    issued = issue.release(study, findings, papers, books.spool.objects(study.exam))
     books.dispatch.finished(issued)
     return issued
 
@@ -70,12 +73,14 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
         raise NotPossible(str(error)) from error
     if not books.dispatch.withdrawn(exam):  # something is on its way under the old identity
         study = replace(dossier.study_of(books, record), made_at=at)
-        books.dispatch.objects(exam, [withdraw(study, books.dispatch.sent(exam), books.spool.objects(exam))])
+        note = issue.withdraw(study, books.dispatch.sent(exam), books.spool.objects(exam))
+        books.dispatch.objects(exam, [note])
         item = replace(item, study_instance_uid=order.study_instance_uid, requested_study_uid="")
         exam = replace(exam, revision=exam.revision + 1)
     source = books.spool.objects(record.exam)
     books.spool.reassign(replace(exam, item=item))
-    issued = _again(books, exam_uid, source)
+    study, findings, papers = _again(books, exam_uid)
+    issued = issue.reissue(study, findings, papers, source, books.spool.objects(study.exam))
     books.dispatch.finished(issued)
     return issued
 
@@ -126,10 +131,11 @@ def _accepted(books: Books, exam_uid: str) -> Record:
     return record
 
 
-def _again(books: Books, exam_uid: str, source: Path) -> Issued:
+def _again(books: Books, exam_uid: str) -> tuple[Study, Findings, Papers]:
+    """What objects are made from, as the disk has it now."""
     record = _accepted(books, exam_uid)
     study, papers = dossier.papers_of(books, record)
     findings = books.spool.findings(record.exam, record.exposures[-1])
     if findings is None:
         raise SpoolError(f"exam {exam_uid}: findings.json is missing")
-    return reissue(study, findings, papers, source, books.spool.objects(record.exam))
+    return study, findings, papers

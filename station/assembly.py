@@ -44,7 +44,7 @@ def assemble(
     real_time: bool,
     hospital: Hospital | None = None,
 ) -> Controller:
-    """Make a station that keeps everything in `folder`; what leaves it waits in the outbox there.
+    """Make a station that keeps everything in `folder`; without a hospital nothing leaves it.
 
     Raises
     ------

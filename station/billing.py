@@ -17,7 +17,7 @@ not charged before          yes    yes
 ==========================  =====  =====
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from station.exam import Release
@@ -39,6 +39,7 @@ class Facts:
     image_present: bool  # the frame is on disk
     already_charged: bool  # for another exam of the same order
     release: Release | None = None
+    ordered: bool = True  # an emergency's exam waits for its order
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Charge:
     release: Release | None = None
     text: str = ""  # the decision in a sentence
     rule: str = RULE
+    ordered: bool = True  # there is an order to charge
 
     @property
     def released(self) -> bool:
@@ -59,7 +61,7 @@ class Charge:
     @property
     def due(self) -> bool:
         """Whether it may leave the station: a proposal alone never does."""
-        return self.code is not None and self.released
+        return self.code is not None and self.released and self.ordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,10 @@ def code_for(facts: Facts, codes: Codes) -> Charge:
         text = f"no charge; not met: {', '.join(missing)}"
         return Charge(None, here + always, facts.release, text)
     why = "image made here for DXR" if facts.acquired_here else "image existed already"
-    charge = Charge(code, here + always, facts.release)
+    charge = Charge(code, here + always, facts.release, ordered=facts.ordered)
     standing = "released" if charge.released else "proposed, waits for a person's release"
-    return Charge(code, here + always, facts.release, f"{code.value} {standing}: {why}, analysis valid")
+    waits = "" if facts.ordered else "; waits for the exam to be joined to its order"
+    return replace(charge, text=f"{code.value} {standing}: {why}, analysis valid{waits}")
 
 
 def proof_json(charge: Charge, basis: Basis) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class RoomFile(Strict):
     site: Site
     clock: Literal["real", "virtual"] = "real"
     protocol: str = "hand-dxr"
-    hospital: str | None = None  # a shipped name or a file; without it objects wait in the outbox
+    hospital: str | None = None  # a shipped name or a file; without it nobody is told
     devices: Devices
     limits: Limits = Limits()
     calibration: CalibrationRun

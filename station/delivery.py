@@ -31,7 +31,7 @@ def look(
     if seconds and hospital is None:
         raise ValueError("--deliver needs --hospital, the file that says where to")
     with ExitStack() as stack:
-        if retry or seconds:
+        if seconds:  # a running station notices what was brought back, and serves it itself
             stack.enter_context(only_here(folder))
         outbox = Outbox(folder, RealClock())
         for job_id in retry:

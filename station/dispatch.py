@@ -72,13 +72,14 @@ class Dispatch:
         study = issued.study
         exam = study.exam
         self._begin_step(exam)
-        basis = _basis(study, issued.objects)
+        heads = [_head(path) for path in issued.objects]
+        basis = _basis(study, heads)
         self._keep_proof(issued, basis)
         charge = self._claimed(issued, basis)
         self.objects(exam, (*issued.objects, *self._rejected(exam)))
         jobs = [*self._messages(issued, charge)]
         if self.hospital.mpps is not None:
-            heads = [_head(path) for path in (*issued.objects, *self._wanted_rejected(exam))]
+            heads += [_head(path) for path in self._wanted_rejected(exam)]
             step = mpps.completed(study, heads, charge=charge, retrieve_ae_title=self._keeper)
             jobs.append(self._step(exam, Kind.STEP_SET, step))
         self.outbox.put(jobs)
@@ -195,9 +196,9 @@ class Dispatch:
                 file.write(text.encode())
 
     def _claimed(self, issued: Issued, basis: Basis) -> Code | None:
-        """The code that may be charged; a charge needs an order, a release, and to be the first."""
-        charge, item = issued.charge, issued.study.exam.item
-        if not charge.due or not item.requested_procedure_id:
+        """The code that may be charged: due, and the first for this exam and order."""
+        charge = issued.charge
+        if not charge.due:
             return None
         return charge.code if self._ledger.claim(charge, basis) else None
 
@@ -241,9 +242,8 @@ def _head(path: Path) -> Dataset:
     return pydicom.dcmread(path, stop_before_pixels=True)
 
 
-def _basis(study: Study, objects: Iterable[Path]) -> Basis:
+def _basis(study: Study, heads: Iterable[Dataset]) -> Basis:
     """Where the facts of the charge can be looked up."""
-    heads = [_head(path) for path in objects]
     return Basis(
         exam_uid=study.exam.uid,
         accession_number=study.exam.item.accession_number,

@@ -65,6 +65,7 @@ def _facts(study: Study, record: Record, books: Books) -> billing.Facts:
         image_present=study.exposure.image,
         already_charged=books.dispatch.already_charged(record.exam),
         release=study.release,
+        ordered=bool(record.exam.item.requested_procedure_id),
     )
 
 

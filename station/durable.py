@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,16 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     When the block is left normally, a loss of power can no longer undo it. Raises `OSError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    # another name for each writer: two of them may not take each other's file away
+    aside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
     fsync_folder(path.parent)
     fsync_folder(path.parent.parent)  # the folder itself may be new
 

@@ -10,8 +10,8 @@
 | exposure-N/… .dcm, rejected.dcm | the pair of a rejected image and the note on it |
 
 A report that a physician has released is another document: report-released.dcm, measurements-released.dcm.
-`issue` makes all when an image is accepted. `reissue` makes them anew from what is on disk: a report that is
-released later, an exam that is joined to its order. `withdraw` takes back what was sent under a wrong one.
+`issue` makes all when an image is accepted; `release` adds the released reports later, `reissue` makes all
+anew for an exam that is joined to its order, `withdraw` takes back what was sent under a wrong one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -56,6 +56,7 @@ class Papers:
     earlier: tuple[Mapping[str, Any], ...] = ()  # visits, as the JSON of `exam`
     paper: Paper = "a4"
     source: Path | None = None  # where the exam's images lie, if not where the objects go
+    keep: bool = False  # what lies there already may have been sent: it stays as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +91,26 @@ def issue(
         named[f"report{final}.dcm"] = document.build(study, page, list(named.values()))
     except (ValueError, ReportFailed) as error:
         raise ObjectRefused(str(error)) from error
-    objects = _write_checked(study, named, folder)
-    _stamp_rejected(study, papers.source or folder, folder)
+    objects = _write_checked(study, named, folder, keep=papers.keep)
     report = folder / f"report{final}.pdf"
-    with replacing(report) as file:
-        file.write(page)
+    if not papers.keep:
+        _stamp_rejected(study, papers.source or folder, folder)
+    if not (papers.keep and report.is_file()):
+        with replacing(report) as file:
+            file.write(page)
     return Issued(study, papers.charge, objects, report)
 
 
 def reissue(study: Study, findings: Findings, papers: Papers, source: Path, folder: Path) -> Issued:
-    """All objects anew, with the identity of `study`, from the pair in `source`. Raises `ObjectRefused`."""
+    """Under another order: all objects anew, from the pair in `source`. Raises `ObjectRefused`."""
     pair = image.identify(study, *(pydicom.dcmread(source / name) for name in PAIR))
     return issue(study, findings, pair, replace(papers, source=source), folder)
+
+
+def release(study: Study, findings: Findings, papers: Papers, folder: Path) -> Issued:
+    """What a release adds to the objects that are there; those stay. Raises `ObjectRefused`."""
+    processing, presentation = (pydicom.dcmread(folder / name) for name in PAIR)
+    return issue(study, findings, (processing, presentation), replace(papers, keep=True), folder)
 
 
 def withdraw(study: Study, sent: Iterable[Path], folder: Path) -> Path:
@@ -161,10 +170,13 @@ def _page(study: Study, findings: Findings, picture: Dataset, papers: Papers) ->
     return render(sheet, papers.paper)
 
 
-def _write_checked(study: Study, named: Mapping[str, Dataset], folder: Path) -> tuple[Path, ...]:
+def _write_checked(
+    study: Study, named: Mapping[str, Dataset], folder: Path, *, keep: bool = False
+) -> tuple[Path, ...]:
     problems = lint.problems(list(named.values()), study.exam)
     if problems:
         raise ObjectRefused("; ".join(problem.message for problem in problems))
     for name, dataset in named.items():
-        write(dataset, folder / name)
+        if not (keep and (folder / name).is_file()):
+            write(dataset, folder / name)
     return tuple(folder / name for name in named)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Note = Callable[[Happened], None]
 _SETTLE_POLL_S = 0.05
+_LOOK_S = 0.5  # between looks whether to end
 _WORKLIST = "worklist.json"
 
 
@@ -145,7 +146,7 @@ class Liaison:
     def _keep_earlier(self, dispatch: Dispatch, inbox: "Inbox | None") -> None:
         while not self._stop.is_set():
             with suppress(Empty):
-                exam = dispatch.opened.get(timeout=_SETTLE_POLL_S)
+                exam = dispatch.opened.get(timeout=_LOOK_S)
                 try:
                     dispatch.fetch_earlier(exam, inbox)
                 except NetworkError as error:

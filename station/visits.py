@@ -20,7 +20,9 @@ def compared(
     cv = study.protocol.analysis.repeatability_cv_percent
     priors: list[Prior] = []
     change = None
-    for report in sorted(earlier, key=lambda one: str(one["visit"]["taken"])):
+    # A visit has a preliminary and a released report: the same density on the same day is one visit
+    visits = {(str(one["visit"]["taken"]), one["dxr"]["bmd_g_cm2"]): one for one in earlier if one["dxr"]}
+    for _, report in sorted(visits.items(), key=lambda visit: visit[0][0]):
         then = record_of(report)
         if isinstance(then, Reason):
             continue  # no density, nothing to show

@@ -141,3 +141,12 @@ def test_the_proof_is_the_same_after_json(found):
 
 def test_a_charge_without_a_code_is_not_due_whoever_released_it():
     assert not Charge(None, (), RELEASE).due
+
+
+@pytest.mark.hazard("false-billing")
+def test_a_released_charge_waits_for_the_order_of_an_emergency_and_says_so():
+    found = code_for(replace(GOOD, ordered=False), CODES)
+    assert found.code is not None
+    assert found.released
+    assert not found.due
+    assert "waits for the exam to be joined to its order" in found.text

@@ -1,6 +1,7 @@
 """Journal and spool: what is on disk is whole, and what was said stays said."""
 
 import sqlite3
+import threading
 from datetime import UTC, datetime
 
 import numpy as np
@@ -140,3 +141,19 @@ def test_the_journal_survives_a_loss_of_power_by_its_settings(tmp_path):
     modes = [journal._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     journal.close()
     assert modes == ["wal", 2]
+
+
+def test_two_writers_of_one_file_leave_one_whole_file_and_nothing_aside(tmp_path):
+    path = tmp_path / "worklist.json"
+    with replacing(path) as first:
+        first.write(b"first")
+        writer = threading.Thread(target=lambda: path_written(path, b"second"))
+        writer.start()
+        writer.join()
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def path_written(path, content):
+    with replacing(path) as file:
+        file.write(content)

@@ -42,5 +42,11 @@ def test_a_visit_by_another_algorithm_is_shown_with_why_it_is_not_compared(study
     assert "algorithm" in priors[0].why_not
 
 
+def test_a_preliminary_and_a_released_report_are_one_visit(study):
+    both = [report_of(study, 700), report_of(study, 700)]
+    priors, _ = compared(study, both)
+    assert len(priors) == 1
+
+
 def test_a_visit_without_a_density_is_no_point_on_the_curve(study):
     assert compared(study, [report_of(study, 700, bmd_g_cm2=None)]) == ((), None)

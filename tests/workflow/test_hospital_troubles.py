@@ -27,7 +27,7 @@ from station import amend, delivery
 from station.assembly import books_of
 from station.clock import RealClock
 from station.dicom import lint
-from station.exam import Side, new_uid
+from station.exam import Release, Side, new_uid
 from station.orders import emergency
 from station.outbox.job import Kind, State
 from station.result import Reason
@@ -185,6 +185,20 @@ def test_an_order_for_the_other_hand_cannot_be_joined(beside):
     with pytest.raises(amend.NotPossible, match="right hand"):
         amend.reconcile(books, exam.uid, ordered(beside, "A2"), RealClock().wall())
     assert {head.PatientID for head in objects(beside, exam)} != {"P-2"}
+
+
+def test_a_release_for_the_charge_alone_leaves_every_object_as_it_was_sent(beside):
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside))
+        accept(operator)
+        until(liaison, all_done)
+    folder = beside.folder / "spool" / exam.uid
+    before = {path: path.read_bytes() for path in folder.glob("*.[dp][cd][mf]")}
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    amend.release(books, exam.uid, Release("Test^Person", RealClock().wall()))
+    assert {path: path.read_bytes() for path in folder.glob("*.[dp][cd][mf]")} == before
+    assert len(before) == OBJECTS + 1
+    assert all_done(books.dispatch.outbox.jobs()), "nothing new to send"
 
 
 # --- over mutual TLS ------------------------------------------------------------------------------------
