@@ -19,14 +19,14 @@ from station.positioning import CHECKLIST, confirmed
 from station.states import State, Trigger
 
 LIMITS = {
-    "status_age_s": 1.0,  # this machine is shared
+    "status_age_s": 1.5,  # this machine is shared
     "prepare_timeout_s": 2.0,
     "exposure_margin_s": 0.5,
     "readout_timeout_s": 1.5,
 }
 ON_WIRE = {"prepare_timeout_s": 4.0}  # arming a camera on a busy machine
 GENERATOR = {
-    "answer_s": 0.3,
+    "answer_s": 0.8,
     "kvp_range": [40, 70],
     "ma_range": [10, 200],
     "ms_range": [1, 2000],
