@@ -9,7 +9,7 @@ from simulators.pacs.orders import Order
 
 _JAPANESE = ["", "ISO 2022 IR 87"]
 _CYRILLIC = "ISO_IR 144"
-_OTHER = (("HAND2", "99SITE", "Hand, two views, injury"),)
+_OTHER = (("73120", "C4", "Radiologic examination, hand; 2 views"),)  # CPT, memory
 
 # at, name, side, sex, age (None: no birth date is known), character set
 _DAY: tuple[tuple[time, str, str, str, int | None, str | list[str]], ...] = (
