@@ -14,16 +14,14 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import yaml
 
 from station.clock import RealClock
 from station.config import RoomFile
 from station.devices import BadSettings, Room
-
-if TYPE_CHECKING:
-    from station.hospital import Hospital
+from station.hospital import Hospital
 
 SIMULATOR_GROUP = "dxr_station.simulators"
 _LOOPBACK = "127.0.0.1"
@@ -135,13 +133,11 @@ def running(room: Simulated, *, follow_lamps: bool) -> Generator[None]:
 
 
 @contextmanager
-def demo_hospital() -> "Generator[Hospital]":
+def demo_hospital() -> Generator[Hospital]:
     """A hospital with a day's orders in this process, on free ports of loopback, and gone at the end.
 
     Gives the file that connects a station to it. Raises `BadSettings` where no port can be had.
     """
-    from station.hospital import Hospital
-
     made: Any = _entry_point("pacs")
     hospital: SimulatedHospital = made(free_ports=True, demonstration=True)
     with running(hospital, follow_lamps=False):
