@@ -17,7 +17,7 @@ from typing import Any
 from station.case import Job
 from station.conduct import Conduct, Parts
 from station.devices import CommunicationLost, DeviceError
-from station.exam import REJECTION_REASONS, Exposure
+from station.exam import REJECTION_REASONS, Exposure, Purpose
 from station.imaging.calibration import load
 from station.issue import Issued
 from station.lookout import View
@@ -103,6 +103,7 @@ class Controller:
         self._abort_failure = ""
         self._aborts: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()  # who asked
         self._who: SignedIn | None = SignedIn()
+        self._told: Issued | None = None
         self._detail: Mapping[str, Any] = {}
         self._machine = StationMachine(
             {
@@ -208,6 +209,7 @@ class Controller:
             self._take(self._inbox.get())
         self.conduct.look(self._machine.state)
         self.conduct.wait(self._machine.state)
+        self._tell_issued()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """The top of the owner's thread: whatever goes wrong becomes FAULT and is journalled whole."""
@@ -232,7 +234,8 @@ class Controller:
             self._record(("refusal", trigger), shown | {"message": str(refusal), "findings": findings})
             return False
         conduct.message = str(detail.get("message", ""))
-        self._record(("trigger", trigger), shown | {"from": before})
+        opened = shown.get("opens") if trigger is Trigger.OPEN_EXAM else None  # it is in hand only after this
+        self._record(("trigger", trigger), shown | {"from": before}, opened)
         conduct.act(trigger, detail)
         return True
 
@@ -319,17 +322,31 @@ class Controller:
             self.fire(Trigger.FAULT, message=message, trace=trace)
         conduct.message = message
 
-    def _record(self, entry: tuple[str, str], detail: Mapping[str, Any]) -> None:
+    def _tell_issued(self) -> None:
+        """What an accepted exam gave out, also one that a former run accepted."""
+        finished = self.conduct.finished
+        if finished is not None and finished is not self._told:
+            code = finished.charge.code
+            said = {"code": code.value if code else "", "objects": [path.name for path in finished.objects]}
+            self._record(("device", "issued"), said, finished.study.exam.uid)
+        self._told = finished
+
+    def _record(self, entry: tuple[str, str], detail: Mapping[str, Any], exam: str | None = None) -> None:
         who = self._who or SignedIn()
         session = {"operator": who.by} if who.by else {}
         if who.role and detail.get("by", who.by) == who.by:  # a role is never lent to another name
             session["role"] = who.role
         row = session | dict(detail)
-        self.parts.journal.record(
-            entry, self._machine.state, self.parts.clock.wall(), self._exam or None, row
-        )
+        uid = exam or self._exam or None
+        self.parts.journal.record(entry, self._machine.state, self.parts.clock.wall(), uid, row)
 
 
 def _in_words(detail: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a detail that a journal row can hold."""
-    return {key: value for key, value in detail.items() if isinstance(value, str | int | float)}
+    """The part of a detail that a journal row can hold; of a job what names nobody."""
+    words = {key: value for key, value in detail.items() if isinstance(value, str | int | float)}
+    job = detail.get("job")
+    if isinstance(job, Job):
+        exam = job.exam
+        side = exam.item.side.word if exam.purpose is Purpose.PATIENT else ""
+        words |= {"opens": exam.uid, "purpose": exam.purpose, "protocol": exam.protocol, "side": side}
+    return words

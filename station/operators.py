@@ -120,7 +120,8 @@ class Operators:
             failures, closed_until_s = self._failures.get(id_, (0, -math.inf))
             wait_s = closed_until_s - self._clock.now()
             if wait_s > 0:
-                raise NotAllowed(f"too many wrong tries; wait {math.ceil(round(wait_s, 3))} s, then try again")
+                whole_s = math.ceil(round(wait_s, 3))
+                raise NotAllowed(f"too many wrong tries; wait {whole_s} s, then try again")
             known = next((operator for operator in self.people if operator.id == id_), None)
             fits = _fits(pin, known.pin if known else _NOBODY)
             if known is None or not fits:
