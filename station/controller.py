@@ -283,7 +283,7 @@ class Controller:
     def _signed(self, detail: Mapping[str, Any]) -> Mapping[str, Any]:
         """With who asked: as it says, or who is signed in."""
         who = self._who
-        return detail if who is None or not who.by or "by" in detail else {"by": who.by, **detail}
+        return {"by": who.by, **detail} if who and who.by else detail
 
     @property
     def _exam(self) -> str:

@@ -252,9 +252,12 @@ def test_the_snapshot_holds_the_picture_that_positioning_was_judged_on(make_stat
     view = operator.controller.snapshot.view
     assert view.picture.pixels.ndim == 3
     assert view.picture.at == view.positioning.at
-    operator.controller.submit(Trigger.CANCEL_EXAM)
-    operator.pass_time(0.1)
-    assert operator.controller.snapshot.view.picture is None
+    operator.press(SwitchStage.PREPARE)
+    operator.wait(lambda s: s.state is State.READY, "ready")
+    assert operator.controller.snapshot.view.picture is not None
+    operator.press(SwitchStage.EXPOSE)
+    operator.wait(lambda s: s.state is State.REVIEW, "the frame")
+    assert operator.controller.snapshot.view.picture is None  # nobody looks for a hand any more
 
 
 def test_a_room_without_a_camera_has_no_picture(make_station, job_for, without_camera):

@@ -148,6 +148,8 @@ def test_offsets_are_what_the_clock_says(reviewed):
 def test_the_opening_says_which_hand_and_the_delivery_says_its_dose(reviewed):
     replayed = replay(*reviewed)
     assert replayed[0].sentence == "exam opened: left hand"
+    assert replayed[0].detail["purpose"] == Purpose.PATIENT
+    assert "Person" not in json.dumps([dict(step.detail) for step in replayed])
     assert re.match(
         r"delivered [\d.]+ kV, [\d.]+ mAs in .*, normal; ", replayed[at(replayed, "delivered")].sentence
     )
@@ -250,10 +252,11 @@ def test_an_exam_nobody_knows_has_no_steps_and_no_moment(tmp_path):
     journal.close()
 
 
-@pytest.mark.parametrize("index", [-1, 99])
-def test_a_step_that_is_not_there_is_refused(reviewed, index):
-    with pytest.raises(IndexError, match=f"step {index} asked, this exam has steps 0 to"):
-        moment_at(replay(*reviewed), index)
+@pytest.mark.parametrize("index", [-1, 2])
+def test_a_step_that_is_not_there_is_refused(index):
+    row = ("trigger", "release", "ready", 0, {})
+    with pytest.raises(IndexError, match=f"step {index} asked, this exam has steps 0 to 1"):
+        moment_at(steps(Written([row, row]), "1.2"), index)
 
 
 # --- words for everything -----------------------------------------------------------------------------------
@@ -309,7 +312,7 @@ class Written:
         return iter(self._entries)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(ROWS)
 def test_whatever_was_written_is_shown_row_by_row_and_time_never_runs_back(rows):
     replayed = steps(Written(rows), "1.2")
@@ -334,9 +337,3 @@ def test_rows_come_back_from_the_disk_as_they_were_written(tmp_path_factory, row
     assert len(steps(journal, "1.2")) == len(rows[:4])
     assert [one.uid for one in exams(journal, None)] == ["1.2"]
     journal.close()
-
-
-def test_purpose_and_side_of_an_opened_exam_are_in_its_row_and_no_name_is(reviewed):
-    detail = replay(*reviewed)[0].detail
-    assert (detail["purpose"], detail["side"]) == (Purpose.PATIENT, "left")
-    assert "Person" not in json.dumps(detail)
