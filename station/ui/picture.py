@@ -32,10 +32,11 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
+from textual_image._terminal import get_cell_size
 from textual_image.renderable import Image as Detected
 from textual_image.renderable import SixelImage as SixelRenderable
 from textual_image.renderable import TGPImage as KittyRenderable
-from textual_image.widget import SixelImage, TGPImage, get_cell_size
+from textual_image.widget import SixelImage, TGPImage
 
 Rgb = npt.NDArray[np.uint8]  # (rows, columns, 3)
 Codes = npt.NDArray[np.int64]  # (lines, columns), one number per cell

@@ -3,10 +3,9 @@
 import asyncio
 
 import numpy as np
-import pytest
 from textual.app import App
 
-from station.ui.picture import Cells, Picture
+from station.ui.picture import Picture
 
 
 class Showing(App):
