@@ -98,7 +98,8 @@ HIGH_CONTRAST = _palette(
     light=0.75,
 )
 MONOCHROME = _palette(
-    dict.fromkeys(("field", "good", "bad", "hand", "earlier", "path", "inner", "axis"), (255, 255, 255)),
+    dict.fromkeys(("field", "good", "bad", "hand", "path", "inner", "axis"), (255, 255, 255))
+    | {"earlier": (160, 160, 160)},
     light=0.6,
 )
 
@@ -153,7 +154,7 @@ def draw_zone(pixels: Rgb, points: Line, stroke: Stroke, ok: bool) -> None:
     cv2.fillConvexPoly(mask, hull, 255, cv2.LINE_8, _SHIFT_BITS)
     if not ok:
         step = _HATCH_PX * _thickness(pixels)
-        diagonal = np.arange(mask.shape[0])[:, None] + np.arange(mask.shape[1])
+        diagonal = np.arange(pixels.shape[0])[:, None] + np.arange(pixels.shape[1])
         mask[diagonal % step >= step // 2] = 0
     inside = mask > 0
     mixed = pixels[inside] * (1 - _FILL) + np.array(stroke.colour) * _FILL
