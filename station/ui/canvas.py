@@ -6,6 +6,7 @@ first pixel is at a half. The style of a line or a fill says what it means, its 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -60,10 +61,10 @@ def _palette(colours: Mapping[str, Colour], light: float) -> Palette:
         outlines={
             "path": Stroke(c["path"], 1, 2),
             "hand": Stroke(c["path"], 1, 3),
+            "region": Stroke(c["field"], 4, 2),
             "endosteal": Stroke(c["inner"], 2, 1),
             "periosteal": Stroke(c["good"]),
             "axis": Stroke(c["axis"], 6, 3),
-            "region": Stroke(c["field"], 4, 2),
             "narrowest": Stroke(c["bad"], thick=2),
             "failed": Stroke(c["bad"], 3, 2, thick=2),
         },
@@ -179,22 +180,26 @@ def draw_line(pixels: Rgb, points: Line, stroke: Stroke) -> None:
     smooth = pixels.shape[0] >= _SMOOTH_FROM_PX
     kind = cv2.LINE_AA if smooth else cv2.LINE_8
     thick = unit * stroke.thick if smooth else 1
-    lines = [_fixed(line) for line in _dashes(points, stroke.dash_px * unit, stroke.gap_px * unit)]
-    if smooth:
+    lines = [_fixed(points)]
+    if stroke.gap_px:
+        lines = _dashes(points, stroke.dash_px * unit, stroke.gap_px * unit, pixels.shape[:2])
+    if smooth and stroke.dash_px >= stroke.gap_px:
         cv2.polylines(pixels, lines, False, (0, 0, 0), thick + 2, kind, _SHIFT_BITS)
     cv2.polylines(pixels, lines, False, stroke.colour, thick, kind, _SHIFT_BITS)
 
 
-def _dashes(points: Line, dash_px: int, gap_px: int) -> list[Line]:
-    """The polyline cut into dashes; whole where there are no gaps."""
-    if not gap_px:
-        return [points]
-    along = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))))
+def _dashes(points: Line, dash_px: int, gap_px: int, size_px: tuple[int, ...]) -> list[npt.NDArray[np.int32]]:
+    """The dashes of a polyline that are on the picture."""
+    steps = np.diff(points, axis=0)
+    along = np.concatenate(([0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))))
     if not 0 < along[-1] < _FARTHEST_PX:
-        return [points]
-    at = np.arange(0.0, along[-1] + 0.5, 0.5)
+        return [_fixed(points)]
+    at = np.arange(0.0, along[-1] + 0.5)
     fine = np.column_stack([np.interp(at, along, points[:, axis]) for axis in (0, 1)])
     number, within = np.divmod(at, dash_px + gap_px)
-    kept = within <= max(dash_px - 1, 0)
+    beyond = ((fine < -dash_px) | (fine > np.asarray(size_px) + dash_px)).any(axis=1)
+    kept = (within < dash_px) & ~beyond
     cuts = np.flatnonzero(np.diff(number[kept])) + 1
-    return [dash for dash in np.split(fine[kept], cuts) if len(dash)]
+    fixed = _fixed(fine[kept])
+    ends = [0, *cuts.tolist(), len(fixed)]
+    return [fixed[a:b] for a, b in pairwise(ends) if b > a]

@@ -36,7 +36,7 @@ MOST_WINDOW = 8192.0  # twice the 12 bits of the picture
 _MARGIN_MM = 12.0  # of table shown around the panel, so that a hand beside it is seen; derived
 _LEVELS = 3  # the frame, a half, a quarter
 _LEAST_LEVEL_PX = 64  # side below which halving saves nothing; derived
-_LEAST_BONE_PX = 4.0  # width of a shaft below which its edges would be one blot; derived
+_LEAST_BONE_PX = 18.0  # width of a shaft below which its edges would be one blot; derived
 _LEAST_NAMED_PX = 72.0  # length of a bone beside which its number still can be read; derived
 
 
@@ -243,12 +243,15 @@ def _overlaid(
     for kind, stroke in palette.outlines.items():
         if not fine and kind in {"path", "endosteal", "periosteal", "narrowest"}:
             continue
+        if not fine and kind in {"region", "failed"}:
+            stroke = replace(stroke, gap_px=0)  # noqa: PLW2901  dashes would be longer than the shaft is wide
         for outline, points in placed:
             if outline.kind != kind or len(points) < 2:
                 continue
             draw_line(pixels, points, stroke)
             if kind == "failed" and len(points) >= 4:
                 draw_line(pixels, points[[0, 2]], stroke)
+                draw_line(pixels, points[[1, 3]], stroke)
             if kind == "axis" and float(np.linalg.norm(points[1] - points[0])) >= _LEAST_NAMED_PX:
                 _number(pixels, outline.label, points, stroke)
             if kind not in drawn:
