@@ -48,6 +48,7 @@ _KEPT_STEPS = 0.9  # a live pixel stays until it differs by that part of a step;
 _MOST_CELLS_KEPT = 40_000  # segments remembered, about 10 MB
 _LENGTH_BITS = 12  # of a run within its key: lines have up to 4095 cells
 _SHADES = " ░▒▓█"
+_INK = Style.from_color(Color.from_rgb(255, 255, 255), Color.from_rgb(0, 0, 0))  # bone bright on any theme
 _GAMMA = 0.8  # brightness of shades: a hand must not drown in black where ink is scarce; derived
 
 
@@ -119,7 +120,7 @@ class Cells:
     def _segment(self, key: int) -> Segment:
         code, length = key >> _LENGTH_BITS, key & ((1 << _LENGTH_BITS) - 1)
         if self.shaded:
-            made = Segment(_SHADES[code] * length)
+            made = Segment(_SHADES[code] * length, _INK)
         else:
             upper, lower = code >> 24, code & 0xFFFFFF
             text = " " if upper == lower else "▀"

@@ -54,7 +54,7 @@ def radiograph(shape=SHAPE):
 
 def shaft(kind, row, column, width=80.0, length=300.0):
     corners = [(0, 0), (0, width), (length, width), (length, 0), (0, 0)]
-    return Drawn(f"metacarpal 3 {kind}", kind, np.array(corners, float) + (row, column))
+    return Drawn(f"metacarpal 3 {kind}", kind, np.array(corners, float) + np.array((row, column)))
 
 
 @pytest.mark.parametrize("size_px", SIZES)
