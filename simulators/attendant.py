@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from simulators import person
 from simulators.world import World
 from station.devices import BadSettings, Lamp, SwitchStage
 
@@ -20,6 +21,7 @@ _REST_S = 0.3  # between two presses
 HELP = """\
 place · clear             lay the hand on the panel · take it away and open the collimator
 prepare · expose · release  press the hand switch to that stage and hold it · let it go
+lay the left hand, lay the right hand, take the hand away
 shoot                     one exposure: prepare, wait for READY, expose, wait for its end, release
 door open|closed          stop pressed|released (the emergency stop)
 fault NAME[:ARGUMENT]     a fault of the simulated devices
@@ -68,6 +70,8 @@ class Attendant:
             world.faults.add(argument)
         elif order in orders:
             orders[order]()
+        elif order in person.moves(world):
+            person.move(world, order)
         else:
             raise BadSettings(f"'{order}' cannot be done here; there is:\n{HELP}")
         return f"done: {order}"

@@ -1,7 +1,8 @@
 """The simulated positioning camera: the same hand in the same pose, in visible light from above the panel.
 
 A dark panel on a table, the light field of the collimator on it, and a skin-coloured hand, ten frames a
-second. With `motion_mm` the hand trembles until `motion_until_s`; the X-ray picture does not.
+second. With `motion_mm` the hand trembles until `motion_until_s`, and one that is laid down slides into its
+place from the patient's side; the X-ray picture does neither.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulators.faults import FaultName
-from simulators.scene import Panel
+from simulators.scene import Panel, Scene
 from simulators.world import World
 from station.devices import CameraView, Room
 from station.settings import Settings
@@ -31,6 +32,7 @@ _ROUNDING_PX = 11.0  # fingers look round: skin darkens that far towards its out
 _NOISE = 2.5  # rms, grey levels
 _SPARE_PX = 64  # the noise picture is that much larger than a frame and shifts from frame to frame
 _BESIDE_MM = 8.0  # gap between two hands
+_SLIDE_MM, _SLIDE_S = 80.0, 0.6  # how a hand comes to lie: from so far below, slower and slower; memory
 
 Picture = npt.NDArray[np.float32]
 
@@ -52,19 +54,17 @@ class SimulatedCamera:
         rng = self._world.rng("camera")
         shape = (_ROWS + _SPARE_PX, _COLUMNS + _SPARE_PX, 3)
         self._noise = (_NOISE * rng.standard_normal(shape, np.float32)).astype(np.int16)
-        self._hand: _Hand | None = None
+        self._hands: dict[str, _Hand] = {}  # by side
         self._connected_s: float | None = None
         self._newest: tuple[int, CameraView] | None = None
         self._clean: tuple[Any, npt.NDArray[np.int16]] | None = None  # the last picture without noise
+        self._world.paint(self._paint)
 
     def connect(self) -> None:
         with self._world.synced() as now_s:
             scene = self._world.scene
             self._connected_s, self._newest = now_s, None
-        mask = scene.silhouette(Panel(_ROWS, _COLUMNS, _MM_PER_PX))
-        if self._world.settings.second_hand:
-            mask = mask | _beside(mask)
-        self._hand, self._clean = _lit_hand(mask), None
+        self._paint(scene)
 
     def close(self) -> None:
         self._connected_s, self._newest = None, None
@@ -73,14 +73,15 @@ class SimulatedCamera:
         with self._world.synced() as now_s:
             number = math.floor(now_s * _FRAMES_PER_S + 1e-6)
             at_s = number / _FRAMES_PER_S
-            newest, connected_s, hand = self._newest, self._connected_s, self._hand
+            newest, connected_s, side = self._newest, self._connected_s, self._world.scene.side
             frozen = newest is not None and self._world.faults.lasting(FaultName.CAMERA_FROZEN) is not None
-            present, field_mm = self._world.hand_present, self._world.field_mm
+            present, field_mm, laid_s = self._world.hand_present, self._world.field_mm, self._world.laid_s
+        hand = self._hands.get(side)
         if connected_s is None or hand is None or at_s < connected_s:
             return None
         if newest and (frozen or newest[0] == number):
             return newest[1]
-        seen = (self._tremor_px(at_s) if present else None, field_mm)
+        seen = (self._away_px(at_s, laid_s) if present else None, field_mm, side)
         clean = self._clean
         if clean is None or clean[0] != seen:
             moved = _moved(hand, *seen[0]) if seen[0] else None
@@ -92,8 +93,22 @@ class SimulatedCamera:
         self._newest = (number, view)
         return view
 
+    def _paint(self, scene: Scene) -> None:
+        """Have the hand at hand; drawing it takes longer than a picture may."""
+        if scene.side not in self._hands:
+            mask = scene.silhouette(Panel(_ROWS, _COLUMNS, _MM_PER_PX))
+            if self._world.settings.second_hand:
+                mask = mask | _beside(mask)
+            self._hands[scene.side] = _lit_hand(mask)
+
+    def _away_px(self, at_s: float, laid_s: float) -> tuple[float, float]:
+        """How far the hand is from its place, (row, column)."""
+        left = 1 - min(max((at_s - laid_s) / _SLIDE_S, 0), 1)
+        down_px, right_px = self._tremor_px(at_s)
+        return down_px + _SLIDE_MM / _MM_PER_PX * left**2, right_px
+
     def _tremor_px(self, at_s: float) -> tuple[float, float]:
-        """Displacement of the hand, (row, column)."""
+        """Displacement of a trembling hand, (row, column)."""
         settings = self._world.settings
         passed_s = at_s - self._world.began_s
         if not settings.motion_mm or passed_s >= settings.motion_until_s:

@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ class SimulatedDetector:
         self._window = []
 
     def _absorb(self, radiation: Radiation) -> None:
-        dose = Dose(radiation.kvp, radiation.mas, radiation.hand, radiation.field_mm)
+        dose = Dose(radiation.kvp, radiation.mas, radiation.hand, radiation.field_mm, radiation.scene)
         if self._state is DetectorState.READY:
             self._window = _merged(self._window, dose)
         else:
@@ -241,7 +242,7 @@ class SimulatedDetector:
     def _latent(self) -> Latent:
         now_s = self._world.now_s
         lag = [
-            Dose(d.kvp, d.mas * _LAG * math.exp(-(now_s - at_s) / _LAG_DECAY_S), d.hand, d.field_mm, lag=True)
+            replace(d, mas=d.mas * _LAG * math.exp(-(now_s - at_s) / _LAG_DECAY_S), lag=True)
             for at_s, d in self._past
             if now_s - at_s < _LAG_FORGOTTEN_S
         ]
@@ -251,7 +252,6 @@ class SimulatedDetector:
             (*self._window, *lag),
             self._temperature_c(),
             self._world.clock.wall(),
-            dict(settings.scene),
             settings.sid_mm,
             settings.seed,
             self._windows,
@@ -273,8 +273,9 @@ def _merged(doses: list[Dose], new: Dose) -> list[Dose]:
     """Stretches of one exposure are one dose: how time was cut up must not show."""
     if doses:
         *before, last = doses
-        if (last.kvp, last.hand, last.field_mm) == (new.kvp, new.hand, new.field_mm):
-            return [*before, Dose(last.kvp, last.mas + new.mas, last.hand, last.field_mm)]
+        longer = replace(last, mas=last.mas + new.mas)
+        if longer == replace(new, mas=longer.mas):
+            return [*before, longer]
     return [*doses, new]
 
 
@@ -293,31 +294,32 @@ class _Darkroom:
         with self._lock:
             if self._maps is None:
                 self._maps = make_maps(self._spec, self._seed)
-            scene = self._scene(latent.scene)
-            lights = [self._light(dose, scene, latent.sid_mm) for dose in latent.doses]
+            lights = [self._light(dose, latent.sid_mm) for dose in latent.doses]
+            hands = [self._scene(dose.scene) for dose in latent.doses if dose.hand and not dose.lag]
             seed = (latent.seed, zlib.crc32(self._serial.encode()), latent.number)
             pixels: Counts = expose(self._spec, self._maps, lights, latent.temperature_c, seed)
-        hand = any(dose.hand and not dose.lag for dose in latent.doses)
         return Frame(
             pixels,
             Stage.RAW,
             Signal.DOSE,
             (self._spec.spacing_mm, self._spec.spacing_mm),
             self._serial,
-            scale_known=scene.scale_known or not hand,
+            scale_known=all(scene.scale_known for scene in hands),
             acquired_at=latent.acquired_at,
             saturation=float(FULL_SCALE),
         )
 
     def _scene(self, settings: Mapping[str, Any]) -> Scene:
-        if settings == self._world.settings.scene:
-            return self._world.scene
+        known = self._world.scene_of(settings)
+        if known is not None:
+            return known
         if self._foreign is None or self._foreign[0] != settings:
             self._foreign = (settings, scene_from(settings))
         return self._foreign[1]
 
-    def _light(self, dose: Dose, scene: Scene, sid_mm: float) -> Light:
-        picture = self._picture(scene, round(dose.kvp / _KVP_GRID) * _KVP_GRID, sid_mm) if dose.hand else None
+    def _light(self, dose: Dose, sid_mm: float) -> Light:
+        kvp = round(dose.kvp / _KVP_GRID) * _KVP_GRID
+        picture = self._picture(self._scene(dose.scene), kvp, sid_mm) if dose.hand else None
         return Light(
             kerma_ugy(dose.kvp, dose.mas, sid_mm), spectrum.quanta_per_ugy(dose.kvp), picture, dose.field_mm
         )

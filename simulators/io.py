@@ -1,8 +1,9 @@
-"""The simulated room's contacts and lamps, and the person in it: presses the switch, places the hand."""
+"""The simulated room's contacts and lamps, and the person in it: presses the switch, lays a hand."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from simulators import person
 from simulators.faults import FaultName
 from simulators.world import World
 from station.devices import Lamp, NotConnected, Room, RoomInputs, SwitchStage
@@ -58,6 +59,14 @@ class SimulatedRoomIo:
     def clear_panel(self) -> None:
         """Take the hand away and open the collimator over the whole panel, as a flat field needs."""
         self._world.clear_panel()
+
+    def moves(self) -> tuple[str, ...]:
+        """What the person can be told now."""
+        return person.moves(self._world)
+
+    def move(self, what: str) -> None:
+        """Do it. Raises `BadSettings` for what is not among the moves."""
+        person.move(self._world, what)
 
     def set_door(self, closed: bool) -> None:
         """Open or close the door."""

@@ -22,6 +22,7 @@ class Dose:
     mas: float  # what counts of it: of a lag only the remaining share
     hand: bool  # in the beam
     field_mm: tuple[float, float]
+    scene: Mapping[str, Any]  # the hand's settings
     lag: bool = False
 
 
@@ -33,7 +34,6 @@ class Latent:
     doses: tuple[Dose, ...]
     temperature_c: float
     acquired_at: datetime
-    scene: Mapping[str, Any]  # its settings
     sid_mm: float
     seed: int
     number: int  # of the window
@@ -112,7 +112,8 @@ class PanelMemory:
 
 def _dose(stored: Mapping[str, Any]) -> Dose:
     rows_mm, columns_mm = stored["field_mm"]
-    return Dose(stored["kvp"], stored["mas"], stored["hand"], (rows_mm, columns_mm), stored["lag"])
+    field_mm = (rows_mm, columns_mm)
+    return Dose(stored["kvp"], stored["mas"], stored["hand"], field_mm, stored["scene"], stored["lag"])
 
 
 def _read(path: Path) -> Latent:

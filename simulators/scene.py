@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from simulators.phantom import HandPhantom
 from simulators.radiograph import ReplayedRadiograph
-from simulators.spec import HandSpec, Panel, Pose
+from simulators.spec import HandSpec, Panel, Pose, side_of
 from station.devices import BadSettings
 
-__all__ = ["EmptyScene", "Panel", "Scene", "scene_from"]
+__all__ = ["EmptyScene", "Panel", "Scene", "of_side", "scene_from"]
 
 _KEYS = ("phantom", "pose", "radiograph", "pixel_spacing_mm")
 
@@ -99,3 +99,25 @@ def scene_from(settings: Mapping[str, Any]) -> Scene:
     if "phantom" not in given and "pose" not in given:
         return EmptyScene()
     return HandPhantom(HandSpec.parse(given.get("phantom", "")), Pose.parse(given.get("pose", "")))
+
+
+def of_side(settings: Mapping[str, Any], side: str) -> Mapping[str, Any]:
+    """The same person's hand of that side (`"L"`, `"R"`), otherwise posed alike, as scene settings.
+
+    Raises
+    ------
+    BadSettings
+        A radiograph shows one hand: there is no picture of the other, and a mirrored one would be no hand
+        that anybody has.
+    """
+    pose = str(settings.get("pose") or "")
+    if settings.get("radiograph") is not None:
+        shown = side_of(pose)
+        if shown != side:
+            raise BadSettings(
+                f"side {side} asked for, the replayed radiograph shows side {shown}; lay that one, or leave "
+                "the radiograph out"
+            )
+        return settings
+    kept = [part for part in pose.split(",") if part.strip() and part.partition("=")[0].strip() != "side"]
+    return {**settings, "pose": ",".join([*kept, f"side={side}"])}

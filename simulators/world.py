@@ -20,7 +20,7 @@ import numpy as np
 
 from simulators import spectrum
 from simulators.faults import FaultName, FaultScript, Moment, parse_fault
-from simulators.scene import Scene, scene_from
+from simulators.scene import Scene, of_side, scene_from
 from station.clock import Clock
 from station.devices import Lamp, Room, SwitchStage
 from station.settings import Settings
@@ -90,11 +90,16 @@ class Radiation:
     mas: float
     hand: bool  # in the beam
     field_mm: tuple[float, float]  # rows, columns at the panel, centred
+    scene: Mapping[str, Any]  # the hand's settings
 
 
 def kerma_ugy(kvp: float, mas: float, sid_mm: float) -> float:
     """Air kerma at the panel without an object, µGy."""
     return spectrum.air_kerma(kvp) * mas * (1000.0 / sid_mm) ** 2
+
+
+def _made(settings: Mapping[str, Any]) -> tuple[Mapping[str, Any], Scene]:
+    return settings, scene_from(settings)
 
 
 class World:
@@ -105,7 +110,9 @@ class World:
         self.clock = clock
         self.faults = FaultScript(settings.faults)
         self.scene: Scene = scene_from(settings.scene)
+        self.scene_settings = settings.scene
         self.hand_present = settings.hand_present
+        self.laid_s = -math.inf  # when the hand was last laid down before everybody's eyes
         self.field_mm = settings.field_mm
         self.switch = SwitchStage.RELEASED
         self.door_closed = settings.door_closed
@@ -123,6 +130,8 @@ class World:
         self._heat_j = 0.0
         self._absorbers: list[Callable[[Radiation], None]] = []
         self._watchers: list[Callable[[], None]] = []
+        self._painters: list[Callable[[Scene], None]] = []
+        self._other: tuple[Mapping[str, Any], Scene] | None = None  # the hand that lay there before
 
     @classmethod
     def of(cls, room: Room) -> "World":
@@ -200,7 +209,7 @@ class World:
         if self._beam:
             kvp, ma = self._beam
             self._heat_j += kvp * ma * passed_s
-            radiation = Radiation(kvp, ma * passed_s, self.hand_present, self.field_mm)
+            radiation = Radiation(kvp, ma * passed_s, self.hand_present, self.field_mm, self.scene_settings)
             for absorb in self._absorbers:
                 absorb(radiation)
 
@@ -287,6 +296,44 @@ class World:
         with self.synced():
             self.hand_present = True
             self.field_mm = self.settings.field_mm
+
+    def lay_hand(self, side: str) -> None:
+        """Lay the person's hand of that side (`"L"`, `"R"`) in place of what lies there.
+
+        What it looks like takes up to a second to compute; that is the caller's time, nobody else waits.
+
+        Raises
+        ------
+        BadSettings
+            There is no such hand, as behind a radiograph of the other one.
+        """
+        known = [(self.scene_settings, self.scene), *([self._other] if self._other else [])]
+        kept = next((one for one in known if one[1].side == side), None)
+        settings, scene = kept or _made(of_side(self.scene_settings, side))
+        for paint in self._painters:
+            paint(scene)
+        with self.synced() as now_s:
+            if scene is not self.scene:
+                self._other = (self.scene_settings, self.scene)
+                self.scene_settings, self.scene = settings, scene
+            self.hand_present, self.laid_s = True, now_s
+            self.field_mm = self.settings.field_mm
+
+    def scene_of(self, settings: Mapping[str, Any]) -> Scene | None:
+        """The scene made from these settings, if it lies here or did before."""
+        with self._lock:
+            if settings == self.scene_settings:
+                return self.scene
+            return self._other[1] if self._other and settings == self._other[0] else None
+
+    def paint(self, painter: Callable[[Scene], None]) -> None:
+        """Call `painter` with every scene before it takes its place, outside the lock."""
+        self._painters.append(painter)
+
+    def take_hand_away(self) -> None:
+        """Nothing lies on the panel; the light field stays."""
+        with self.synced():
+            self.hand_present = False
 
     def clear_panel(self) -> None:
         """Take the hand away and open the collimator, as a flat field needs."""

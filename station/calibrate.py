@@ -41,6 +41,20 @@ def calibrate(operator: Operator) -> Maps:
     return maps
 
 
+def give_up(operator: Operator) -> None:
+    """Bring a calibration that was ended halfway to standby, disarmed. Raises `Stuck`."""
+    controller = operator.controller
+    controller.abort()
+    if controller.snapshot.state is State.SERVICE:
+        controller.parts.equipment.detector.abort()
+        controller.submit(Trigger.LEAVE_SERVICE)
+    rest = {State.STANDBY, State.POSITIONING, State.REVIEW}
+    state = operator.wait(lambda s: s.state in rest, "the exposure under way to end").state
+    if state is not State.STANDBY:
+        controller.submit(Trigger.CANCEL_EXAM if state is State.POSITIONING else Trigger.ACCEPT, by="calibration")
+    operator.wait(lambda s: s.state is State.STANDBY, "standby")
+
+
 def _darks(operator: Operator, count: int) -> Iterator[Frame]:
     controller = operator.controller
     detector = controller.parts.equipment.detector

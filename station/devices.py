@@ -365,7 +365,7 @@ class RoomIo(Protocol):
 
 @runtime_checkable
 class Attendant(Protocol):
-    """Somebody in the room whom software can direct: works the hand switch, places and removes the hand.
+    """Somebody in the room whom software can direct: works the hand switch, lays a hand, opens the door.
 
     Only a simulated room has one (its RoomIo); in a real room these are people.
     """
@@ -373,6 +373,9 @@ class Attendant(Protocol):
     def press(self, stage: SwitchStage) -> None: ...
     def place_hand(self) -> None: ...
     def clear_panel(self) -> None: ...
+
+    def moves(self) -> tuple[str, ...]: ...  # what can be told now, such as "lay the left hand"
+    def move(self, what: str) -> None: ...  # may take a second; `BadSettings` for what is no move
 
 
 # --- making devices -------------------------------------------------------------------------------------

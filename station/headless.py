@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from station.calibrate import calibrate
-from station.case import Job
 from station.controller import Controller, Snapshot
 from station.devices import Technique
-from station.exam import Exam, Exposure, Side, WorklistItem, new_uid
+from station.exam import Exam, Exposure, Side, WorklistItem
 from station.imaging.calibration import CalibrationRejected
 from station.liaison import Liaison
 from station.notes import exposure_notes
-from station.operate import Operator, Progress, Stuck
+from station.operate import Operator, Progress, Stuck, job_for
 from station.result import Reason, Refused
 from station.states import State, Trigger
 from station.summary import exposure_json, reason_json, refusal, summary, visit_json
@@ -66,7 +65,8 @@ def run_exam(controller: Controller, order: Order, progress: Progress) -> Report
         if missing and controller.parts.room.calibration.at_start_if_missing:
             progress("calibrating")
             calibrate(operator)
-        operator.expose(_job(controller, order), order.positioned_by)
+        job = job_for(controller, order.item, order.hand_size, order.technique)
+        operator.expose(job, order.positioned_by)
         return _review(operator, {"released_by": order.released_by, "physician": order.physician})
     except Stuck as stuck:
         return _stuck(controller, stuck, order.item.side)
@@ -142,12 +142,6 @@ def _acknowledge(operator: Operator, reason: str) -> Report:
     why = Reason("no-image-acknowledged", f"exposed without an image, accounted for: {reason}", remedy)
     side = before.job.exam.item.side if before.job else None
     return Report(refusal(_source(controller), side, [why], exposure_json(before.exposures, None)), REFUSED)
-
-
-def _job(controller: Controller, order: Order) -> Job:
-    protocol = controller.parts.setting.protocol
-    exam = Exam(new_uid(), order.item, protocol.id, controller.parts.clock.wall(), order.hand_size)
-    return Job(exam, order.technique or protocol.technique(order.hand_size))
 
 
 def _review(operator: Operator, release: Mapping[str, Any] | None = None) -> Report:

@@ -7,7 +7,8 @@ switch is theirs alone.
 from collections.abc import Callable
 
 from station.controller import Controller, Job, Snapshot
-from station.devices import SwitchStage
+from station.devices import SwitchStage, Technique
+from station.exam import Exam, WorklistItem, new_uid
 from station.positioning import CHECKLIST, confirmed
 from station.readiness import Finding
 from station.states import State, Trigger
@@ -29,12 +30,32 @@ class Stuck(Exception):  # noqa: N818  reads as the message it is
         self.findings = findings
 
 
-class Operator:
-    """Works one controller on the caller's thread."""
+class Cancelled(Stuck):
+    """A person ended it; nothing stays armed."""
 
-    def __init__(self, controller: Controller, progress: Progress) -> None:
+
+def job_for(
+    controller: Controller, item: WorklistItem, hand_size: str, technique: Technique | None = None
+) -> Job:
+    """A new exam of this order, with the protocol's technique unless another is given."""
+    protocol = controller.parts.setting.protocol
+    exam = Exam(new_uid(), item, protocol.id, controller.parts.clock.wall(), hand_size)
+    return Job(exam, technique or protocol.technique(hand_size))
+
+
+def _never() -> bool:
+    return False
+
+
+class Operator:
+    """Works one controller on the caller's thread; `cancelled` is asked at every step of a wait."""
+
+    def __init__(
+        self, controller: Controller, progress: Progress, cancelled: Callable[[], bool] = _never
+    ) -> None:
         self.controller = controller
         self.say = progress
+        self._cancelled = cancelled
         self._attendant = controller.parts.equipment.attendant
 
     def wait(self, done: Callable[[Snapshot], bool], what: str, patience_s: float = _PATIENCE_S) -> Snapshot:
@@ -46,6 +67,8 @@ class Operator:
             snapshot = self.controller.snapshot
             if done(snapshot):
                 return snapshot
+            if self._cancelled():
+                raise Cancelled(f"cancelled while waiting for {what}", snapshot.state)
             if snapshot.state is State.FAULT or clock.now() > deadline:
                 readiness = snapshot.view.readiness
                 raise Stuck(

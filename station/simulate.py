@@ -6,6 +6,7 @@ A hospital has its own file, `config/hospital-example.yaml` unless its ports are
 """
 
 import queue
+import socket
 import sys
 import threading
 import time
@@ -20,8 +21,10 @@ import yaml
 from station.clock import RealClock
 from station.config import RoomFile
 from station.devices import BadSettings, Room
+from station.hospital import Hospital
 
 SIMULATOR_GROUP = "dxr_station.simulators"
+_LOOPBACK = "127.0.0.1"
 
 
 class Simulated(Protocol):
@@ -127,6 +130,27 @@ def running(room: Simulated, *, follow_lamps: bool) -> Generator[None]:
         yield
     finally:
         room.stop()
+
+
+@contextmanager
+def demo_hospital() -> Generator[Hospital]:
+    """A hospital with a day's orders in this process, on free ports of loopback, and gone at the end.
+
+    Gives the file that connects a station to it. Raises `BadSettings` where no port can be had.
+    """
+    made: Any = _entry_point("pacs")
+    hospital: SimulatedHospital = made(free_ports=True, demonstration=True)
+    with running(hospital, follow_lamps=False):
+        title = hospital.config()["ae_title"]
+        hospital.obey(f"station {title} {_LOOPBACK}:{_free_port()}")  # several stations may run beside
+        yield Hospital.model_validate(hospital.config())
+
+
+def _free_port() -> int:
+    """For the station's own listener: free now, and asked for only a moment later."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 def _entry_point(name: str) -> Any:

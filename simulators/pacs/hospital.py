@@ -6,6 +6,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from pynetdicom.events import Event
 
 from simulators.pacs.archive import Archive
 from simulators.pacs.commitment import Commitment, Way
+from simulators.pacs.day import whole_day
 from simulators.pacs.ills import KINDS, Ills, listing
 from simulators.pacs.mllp import Receiver
 from simulators.pacs.orders import Order, Worklist, seeded
@@ -272,13 +274,21 @@ class Hospital:
 
 
 def at_terminal(
-    faults: Sequence[str] = (), seed: int = 1, certificates: str = "", *, free_ports: bool = False
+    faults: Sequence[str] = (),
+    seed: int = 1,
+    certificates: str = "",
+    *,
+    free_ports: bool = False,
+    demonstration: bool = False,
 ) -> Hospital:
-    """For `dxr-station simulate pacs`: on the ports of the example file, ill from the start if ordered so."""
+    """For `dxr-station simulate pacs`: on the ports of the example file, ill from the start if ordered so.
+
+    For a demonstration it has a whole day's worklist.
+    """
     ports = Ports() if free_ports else EXAMPLE_PORTS
-    hospital = Hospital(
-        Setup(seed=seed, ports=ports, certificates=Path(certificates) if certificates else None)
-    )
+    orders = whole_day(date.today()) if demonstration else seeded()  # noqa: DTZ011  local, as DICOM's
+    folder = Path(certificates) if certificates else None
+    hospital = Hospital(Setup(seed=seed, orders=orders, ports=ports, certificates=folder))
     for fault in faults:
         name, _, argument = fault.partition(":")
         hospital.ills.spoil(name, argument)

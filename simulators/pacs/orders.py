@@ -51,6 +51,8 @@ class Order:
     character_set: Any = "ISO_IR 192"
     study_uid: str = ""  # empty: made from the accession number
     without_study_uid: bool = False
+    procedure: str = ""  # its description; empty: DXR of that hand
+    at: time | None = None  # of today; None: a minute after the order before it
 
 
 def seeded(rows: int = 0) -> tuple[Order, ...]:
@@ -99,7 +101,12 @@ class Worklist:
         key = (orders, day, ae_title, tuple(self._ills.now().items()))
         if self._made[0] != key:
             begins = datetime.combine(day, _FIRST_AT)
-            rows = (self._row(order, begins + n * _EVERY, ae_title) for n, order in enumerate(orders))
+            rows = (
+                self._row(
+                    order, datetime.combine(day, order.at) if order.at else begins + n * _EVERY, ae_title
+                )
+                for n, order in enumerate(orders)
+            )
             self._made = (key, tuple(rows))
         return self._made[1]
 
@@ -117,7 +124,7 @@ class Worklist:
         if not order.without_study_uid:
             row.StudyInstanceUID = self.study_uid(order)
         side = "" if self._ills.has("row-without-side", order.accession) else order.side
-        row.RequestedProcedureDescription = f"DXR {WORDS[side]} hand".replace("  ", " ")
+        row.RequestedProcedureDescription = order.procedure or f"DXR {WORDS[side]} hand".replace("  ", " ")
         codes = [_code(order, code, side) for code in order.codes]
         row.RequestedProcedureCodeSequence = Items([_plain(code) for code in codes])
         if self._ills.has("row-contradicts-side", order.accession):
@@ -145,7 +152,7 @@ def _step(order: Order, at: datetime, ae_title: str, codes: Sequence[Dataset], s
     step.ScheduledProcedureStepStartDate = f"{at:%Y%m%d}"
     step.ScheduledProcedureStepStartTime = f"{at:%H%M%S}"
     step.ScheduledPerformingPhysicianName = ""
-    step.ScheduledProcedureStepDescription = f"Hand PA {WORDS[side]}".strip()
+    step.ScheduledProcedureStepDescription = order.procedure or f"Hand PA {WORDS[side]}".strip()
     step.ScheduledProcedureStepID = f"SP-{order.accession}"
     step.ScheduledProtocolCodeSequence = Items(codes)
     return step

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from simulators.phantom import HandPhantom
 from simulators.spec import HandSpec
@@ -240,10 +241,10 @@ def test_a_missing_calibration_blocks_where_the_room_does_not_make_its_own(tmp_p
 @pytest.fixture
 def lasting_room(tmp_path) -> Path:
     """The simulated room with a panel whose memory outlives the station's process, as a real one's does."""
-    shipped = Path(__file__).parents[2] / "config/sim.yaml"
-    memory = f"{{driver: sim-detector, settings: {{memory_folder: '{tmp_path / 'panel'}'}}}}"
+    room = yaml.safe_load((Path(__file__).parents[2] / "config/sim.yaml").read_text())
+    room["devices"]["detector"]["settings"] = {"memory_folder": str(tmp_path / "panel")}
     path = tmp_path / "room.yaml"
-    path.write_text(shipped.read_text().replace("{driver: sim-detector}", memory))
+    path.write_text(yaml.safe_dump(room))
     return path
 
 
