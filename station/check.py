@@ -1,4 +1,4 @@
-"""`dxr-station check`: every room, hospital, protocol and reference file, and what they refer to."""
+"""`dxr-station check`: every file of room, hospital, operators, protocol, reference, and what they name."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +9,7 @@ import yaml
 from station.config import RoomFile, build, load_room
 from station.devices import BadSettings
 from station.hospital import load_hospital
+from station.operators import load_operators
 from station.protocols import Reference, RiskTable, load_protocol, load_reference
 from station.registry import installed_drivers
 from station.yaml_file import BadFile, read, shipped
@@ -43,6 +44,8 @@ def _kind(path: Path) -> str:
         return "protocol"
     if "outcomes" in keys:
         return "risk table"
+    if "operators" in keys:
+        return "operators"
     if keys & {"ae_title", "worklist", "archives"}:
         return "hospital"
     return "reference" if keys & {"women", "men", "young_adult"} else "room"
@@ -52,8 +55,8 @@ def _problems(path: Path, kind: str) -> list[str]:
     if kind == "protocol":
         load_reference(load_protocol(str(path)).analysis.reference)
         return []
-    if kind == "hospital":
-        load_hospital(str(path))
+    if kind in {"hospital", "operators"}:
+        (load_hospital if kind == "hospital" else load_operators)(str(path))
         return []
     if kind in {"reference", "risk table"}:
         read(path, Reference if kind == "reference" else RiskTable)

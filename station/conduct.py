@@ -78,7 +78,7 @@ class Conduct:
         self._books = Books(parts.spool, parts.setting, parts.dispatch)
         self.case: Case | None = None
         self.finished: Issued | None = None
-        self.view: View = View(parts.clock.now(), None, None, None, None, None, None)
+        self.view: View = View(parts.clock.now())
         self.message = ""  # the newest refusal or fault, in words for the operator
         self.epoch = 0  # counts aborts
         self._acquisition: Acquisition | None = None

@@ -17,7 +17,7 @@ from typing import Any
 from station.case import Job
 from station.conduct import Conduct, Parts
 from station.devices import CommunicationLost, DeviceError
-from station.exam import REJECTION_REASONS, Exposure
+from station.exam import REJECTION_REASONS, Exposure, Purpose
 from station.imaging.calibration import load
 from station.issue import Issued
 from station.lookout import View
@@ -40,6 +40,17 @@ _FROM_PEOPLE = frozenset(
 )
 
 
+_ANOTHER_EXAM = "meant for another exam: nothing was done; look at the banner and decide again"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who answers for what is done here; commands without a screen leave both empty."""
+
+    by: str = ""
+    role: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a user interface may show; made anew at every step."""
@@ -51,18 +62,34 @@ class Snapshot:
     outcome: Outcome | None
     finished: Issued | None
     message: str  # the newest refusal or fault, in words for the operator
+    signed_in: SignedIn | None  # None: the station is locked
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
     trigger: Trigger
+    exam: str  # that the person meant; empty: whichever is in hand
     detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    report: PositioningReport
+    exam: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    who: SignedIn | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Processed:
     exposure_uid: str
     future: Future[Outcome]
+
+
+_Item = _Event | _Confirmed | _Session | _Processed
 
 
 class Controller:
@@ -72,9 +99,11 @@ class Controller:
         self.parts = parts
         self.conduct = Conduct(parts, self)
         self.listeners: list[Callable[[Snapshot], None]] = []
-        self._inbox: queue.SimpleQueue[_Event | PositioningReport | _Processed] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._abort_failure = ""
-        self._abort_requested = threading.Event()
+        self._aborts: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()  # who asked
+        self._who: SignedIn | None = SignedIn()
+        self._told: Issued | None = None
         self._detail: Mapping[str, Any] = {}
         self._machine = StationMachine(
             {
@@ -88,26 +117,42 @@ class Controller:
 
     # --- any thread ----------------------------------------------------------------------------------
 
-    def submit(self, trigger: Trigger, **detail: Any) -> None:
-        """Ask for a transition; the answer is seen in the snapshot and the journal."""
+    def submit(self, trigger: Trigger, *, exam: str = "", **detail: Any) -> None:
+        """Ask for a transition; the answer is seen in the snapshot and the journal.
+
+        `exam` is the UID the person was looking at: if another exam is in hand when the trigger is taken,
+        nothing is done. `by` and `role` default to who is signed in then.
+        """
         if trigger not in _FROM_PEOPLE:
             raise ValueError(
                 f"{trigger} comes from the hardware; people submit {', '.join(sorted(_FROM_PEOPLE))}"
             )
-        self._inbox.put(_Event(trigger, detail))
+        self._inbox.put(_Event(trigger, exam, detail))
 
-    def confirm_positioning(self, report: PositioningReport) -> None:
-        """Without a camera: the operator's confirmed list."""
-        self._inbox.put(report)
+    def confirm_positioning(self, report: PositioningReport, exam: str = "") -> None:
+        """Without a camera: the operator's confirmed list, for the exam of that UID."""
+        self._inbox.put(_Confirmed(report, exam))
 
-    def abort(self) -> None:
+    def sign_in(self, by: str | None, role: str = "") -> None:
+        """From here on this person answers for what is done; None locks the station.
+
+        A locked station prepares no exposure and takes a permission back; radiation that is on goes on.
+        Through the inbox, so that what a person asked before leaving stays theirs.
+        """
+        self._inbox.put(_Session(None if by is None else SignedIn(by, role)))
+
+    def lock(self) -> None:
+        """Nobody is signed in any more."""
+        self.sign_in(None)
+
+    def abort(self, by: str = "", role: str = "") -> None:
         """End radiation and preparation at once; any thread, any time, never queued."""
         self.conduct.epoch += 1
         try:
             self.parts.equipment.generator.abort()
         except DeviceError as error:
             self._abort_failure = str(error)
-        self._abort_requested.set()
+        self._aborts.put({key: text for key, text in (("by", by), ("role", role)) if text})
 
     def processed(self, exposure_uid: str, future: Future[Outcome]) -> None:
         """The pipeline is done; called from its thread."""
@@ -126,6 +171,7 @@ class Controller:
             case.outcome if case else None,
             conduct.finished,
             conduct.message,
+            self._who,
         )
 
     # --- the owner's thread --------------------------------------------------------------------------
@@ -157,13 +203,13 @@ class Controller:
             listener(snapshot)
 
     def _turn(self) -> None:
-        if self._abort_requested.is_set():
-            self._abort_requested.clear()
-            self._aborted()
+        while not self._aborts.empty():
+            self._aborted(self._aborts.get())
         while not self._inbox.empty():
             self._take(self._inbox.get())
         self.conduct.look(self._machine.state)
         self.conduct.wait(self._machine.state)
+        self._tell_issued()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """The top of the owner's thread: whatever goes wrong becomes FAULT and is journalled whole."""
@@ -178,7 +224,7 @@ class Controller:
         """Move by the table, journal it, then act. A refusal is journalled and shown."""
         self._detail = detail
         conduct, before = self.conduct, self._machine.state
-        shown = {key: value for key, value in detail.items() if isinstance(value, str | int | float)}
+        shown = _in_words(detail)
         try:
             self._machine.fire(trigger)
         except Refusal as refusal:
@@ -188,7 +234,8 @@ class Controller:
             self._record(("refusal", trigger), shown | {"message": str(refusal), "findings": findings})
             return False
         conduct.message = str(detail.get("message", ""))
-        self._record(("trigger", trigger), shown | {"from": before})
+        opened = shown.get("opens") if trigger is Trigger.OPEN_EXAM else None  # it is in hand only after this
+        self._record(("trigger", trigger), shown | {"from": before}, opened)
         conduct.act(trigger, detail)
         return True
 
@@ -196,10 +243,12 @@ class Controller:
         """A device event for the journal."""
         self._record(("device", name), detail)
 
-    def _aborted(self) -> None:
+    def _aborted(self, who: Mapping[str, str]) -> None:
         failure, self._abort_failure = self._abort_failure, ""
         if self._machine.allows(Trigger.ABORT):
-            self.fire(Trigger.ABORT, message="aborted")
+            self.fire(Trigger.ABORT, message="aborted", **who)
+        else:
+            self.note("abort-requested", **who)  # the generator was told all the same
         if failure:
             raise CommunicationLost(f"the generator did not confirm an abort: {failure}")
 
@@ -209,23 +258,54 @@ class Controller:
             d for d in (kinds.generator, kinds.detector, kinds.io, kinds.camera, kinds.dap) if d is not None
         ]
 
-    def _take(self, event: _Event | PositioningReport | _Processed) -> None:
-        if isinstance(event, PositioningReport):
-            self.conduct.lookout.confirm(event)
-            self.note("positioning-confirmed", by=event.confirmed_by)
-        elif isinstance(event, _Processed):
-            case = self.conduct.case
-            exposure = case.exposure if case else None
-            if (
-                case
-                and exposure
-                and exposure.uid == event.exposure_uid
-                and self._machine.allows(Trigger.PROCESSED)
-            ):
-                case.processed(event.future.result())
-                self.fire(Trigger.PROCESSED)
+    def _take(self, item: _Item) -> None:
+        if isinstance(item, _Session):
+            self._let_in(item.who)
+        elif isinstance(item, _Processed):
+            self._take_outcome(item)
+        elif item.exam not in {"", self._exam}:
+            self._refuse_other_exam(item)
+        elif isinstance(item, _Confirmed):
+            self.conduct.lookout.confirm(item.report)
+            self.note("positioning-confirmed", by=item.report.confirmed_by)
         else:
-            self.fire(event.trigger, **event.detail)
+            self.fire(item.trigger, **self._signed(item.detail))
+
+    def _refuse_other_exam(self, item: _Event | _Confirmed) -> None:
+        """What somebody decided about one person's exam is never done to another's."""
+        self.conduct.message = _ANOTHER_EXAM
+        said = {"meant": item.exam, "message": _ANOTHER_EXAM}
+        if isinstance(item, _Event):
+            self._record(("refusal", item.trigger), _in_words(self._signed(item.detail)) | said)
+        else:
+            self._record(("refusal", "positioning-confirmed"), {"by": item.report.confirmed_by} | said)
+
+    def _signed(self, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With who asked: as it says, or who is signed in."""
+        who = self._who
+        return {"by": who.by, **detail} if who and who.by else detail
+
+    @property
+    def _exam(self) -> str:
+        case = self.conduct.case
+        return case.job.exam.uid if case else ""
+
+    def _let_in(self, who: SignedIn | None) -> None:
+        self._who = who
+        self.conduct.lookout.signed_in = who is not None
+        self.note("locked" if who is None else "signed-in")
+
+    def _take_outcome(self, done: _Processed) -> None:
+        case = self.conduct.case
+        exposure = case.exposure if case else None
+        if (
+            case
+            and exposure
+            and exposure.uid == done.exposure_uid
+            and self._machine.allows(Trigger.PROCESSED)
+        ):
+            case.processed(done.future.result())
+            self.fire(Trigger.PROCESSED)
 
     def _everything_ready(self) -> bool:
         self.conduct.look(self._machine.state)
@@ -242,7 +322,31 @@ class Controller:
             self.fire(Trigger.FAULT, message=message, trace=trace)
         conduct.message = message
 
-    def _record(self, entry: tuple[str, str], detail: Mapping[str, Any]) -> None:
-        case = self.conduct.case
-        exam = case.job.exam.uid if case else None
-        self.parts.journal.record(entry, self._machine.state, self.parts.clock.wall(), exam, dict(detail))
+    def _tell_issued(self) -> None:
+        """What an accepted exam gave out, also one that a former run accepted."""
+        finished = self.conduct.finished
+        if finished is not None and finished is not self._told:
+            code = finished.charge.code
+            said = {"code": code.value if code else "", "objects": [path.name for path in finished.objects]}
+            self._record(("device", "issued"), said, finished.study.exam.uid)
+        self._told = finished
+
+    def _record(self, entry: tuple[str, str], detail: Mapping[str, Any], exam: str | None = None) -> None:
+        who = self._who or SignedIn()
+        session = {"operator": who.by} if who.by else {}
+        if who.role and detail.get("by", who.by) == who.by:  # a role is never lent to another name
+            session["role"] = who.role
+        row = session | dict(detail)
+        uid = exam or self._exam or None
+        self.parts.journal.record(entry, self._machine.state, self.parts.clock.wall(), uid, row)
+
+
+def _in_words(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a detail that a journal row can hold; of a job what names nobody."""
+    words = {key: value for key, value in detail.items() if isinstance(value, str | int | float)}
+    job = detail.get("job")
+    if isinstance(job, Job):
+        exam = job.exam
+        side = exam.item.side.word if exam.purpose is Purpose.PATIENT else ""
+        words |= {"opens": exam.uid, "purpose": exam.purpose, "protocol": exam.protocol, "side": side}
+    return words

@@ -1,12 +1,13 @@
 """What the station senses: devices, room, camera and disk, and the readiness that follows from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from station.acquisition import window_ms
 from station.case import Job
 from station.clock import Clock
 from station.config import Equipment, RoomFile
 from station.devices import (
+    CameraView,
     DetectorStatus,
     DeviceError,
     GeneratorState,
@@ -32,12 +33,15 @@ class View:
     """One look around."""
 
     at: float
-    generator: GeneratorStatus | None
-    detector: DetectorStatus | None
-    inputs: RoomInputs | None
-    positioning: PositioningReport | None
-    read_back: Technique | None
-    readiness: Readiness | None  # None while nothing is to be exposed
+    generator: GeneratorStatus | None = None
+    detector: DetectorStatus | None = None
+    inputs: RoomInputs | None = None
+    positioning: PositioningReport | None = None
+    read_back: Technique | None = None
+    readiness: Readiness | None = None  # None while nothing is to be exposed
+    # what positioning was judged on; None without a camera and while no hand is looked for. Not compared:
+    # arrays have no truth value
+    picture: CameraView | None = field(default=None, compare=False)
 
 
 class Lookout:
@@ -54,7 +58,9 @@ class Lookout:
         self._read_back: Technique | None = None
         self._refusal: str | None = None
         self._calibration: Reason | None = None
+        self._picture: CameraView | None = None
         self.maps: Maps | Reason | None = None  # as `load` gave them
+        self.signed_in = True  # commands without a screen are never locked
 
     def use_maps(self, maps: Maps | Reason | None) -> None:
         """Take calibration maps into use."""
@@ -73,7 +79,7 @@ class Lookout:
         self._job = job
         patient = job is not None and job.exam.purpose is Purpose.PATIENT
         self._watch = Watch(self._protocol) if patient and self._equipment.camera else None
-        self._positioning, self._read_back, self._refusal = None, None, None
+        self._positioning, self._read_back, self._refusal, self._picture = None, None, None, None
 
     def confirm(self, report: PositioningReport) -> None:
         """The operator's list, in rooms without a camera."""
@@ -96,12 +102,13 @@ class Lookout:
         """Read all devices and evaluate readiness; `hand_matters` until radiation begins."""
         generator, detector, inputs = self._generator(), self._detector(), self._inputs()
         now = self._clock.now()
-        if hand_matters:
-            self._see(now)
+        self._picture = self._see(now) if hand_matters else None
         readiness = None
         if self._job is not None:
             readiness = evaluate(self._facts(self._job, generator, detector, inputs, underway=underway))
-        return View(now, generator, detector, inputs, self._positioning, self._read_back, readiness)
+        return View(
+            now, generator, detector, inputs, self._positioning, self._read_back, readiness, self._picture
+        )
 
     def _generator(self) -> GeneratorStatus | None:
         try:
@@ -121,10 +128,11 @@ class Lookout:
         except DeviceError:
             return None
 
-    def _see(self, now: float) -> None:
+    def _see(self, now: float) -> CameraView | None:
+        """Judge the newest picture, and give it on to be shown."""
         camera = self._equipment.camera
         if camera is None or self._watch is None or self._job is None:
-            return
+            return None
         try:
             view = camera.view()
         except DeviceError:
@@ -132,6 +140,7 @@ class Lookout:
         seen = self._positioning
         if view is None or seen is None or view.at != seen.at or now - view.at > STALE_S:
             self._positioning = self._watch.see(view, self._job.exam.item.side, now)
+        return view
 
     def calibration_problem(self) -> Reason | None:
         """Why the maps must not be used; None when they are valid."""
@@ -168,4 +177,5 @@ class Lookout:
             longest_window_ms=info.longest_window_ms,
             own_timer=self._equipment.generator.info().own_timer,
             underway=underway,
+            signed_in=self.signed_in,
         )

@@ -66,6 +66,7 @@ class Facts:
     longest_window_ms: float  # it can
     own_timer: bool  # the generator itself ends an exposure
     underway: bool  # preparing or ready: generator and detector are meant to have left standby
+    signed_in: bool  # somebody answers for what is done here; a locked station has nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,16 @@ def _blocks(id_: str, hazard: str, message: str, remedy: str) -> Finding:
 
 def _stale(facts: Facts, at: float) -> bool:
     return not -_CLOCK_ROUNDING_S <= facts.now - at <= facts.limits.status_age_s
+
+
+def somebody_is_signed_in(facts: Facts) -> Iterator[Finding]:
+    if not facts.signed_in:
+        yield _blocks(
+            "station-locked",
+            "wrong-patient",
+            "nobody is signed in",
+            "unlock the station: your name and PIN",
+        )
 
 
 def generator_answers(facts: Facts) -> Iterator[Finding]:
@@ -294,6 +305,7 @@ def disk_has_room(facts: Facts) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    somebody_is_signed_in,
     generator_answers,
     generator_is_in_standby,
     generator_ends_exposures_itself,

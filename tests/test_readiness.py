@@ -42,6 +42,7 @@ GOOD = Facts(
     longest_window_ms=60_000,
     own_timer=True,
     underway=False,
+    signed_in=True,
 )
 FAULT = DeviceFault("17", "KV OVR", "over-voltage", "call service")
 
@@ -83,6 +84,7 @@ WRONG = {
         {"positioning": replace(GOOD.positioning, findings=(Reason("hand-rotated", "20", "turn"),))}
     ],
     "wrong-side": [{"positioning": replace(GOOD.positioning, findings=(Reason("wrong-side", "R", "L"),))}],
+    "station-locked": [{"signed_in": False}],
     "disk-full": [{"free_bytes": 500_000_000}],
 }
 CASES = [(name, change) for name, changes in WRONG.items() for change in changes]
