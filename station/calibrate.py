@@ -51,7 +51,9 @@ def give_up(operator: Operator) -> None:
     rest = {State.STANDBY, State.POSITIONING, State.REVIEW}
     state = operator.wait(lambda s: s.state in rest, "the exposure under way to end").state
     if state is not State.STANDBY:
-        controller.submit(Trigger.CANCEL_EXAM if state is State.POSITIONING else Trigger.ACCEPT, by="calibration")
+        controller.submit(
+            Trigger.CANCEL_EXAM if state is State.POSITIONING else Trigger.ACCEPT, by="calibration"
+        )
     operator.wait(lambda s: s.state is State.STANDBY, "standby")
 
 

@@ -74,7 +74,7 @@ ROWS = (
         VjGenerator,
         good=Technique(50, 0.5, 40),
         long=Technique(50, 0.5, 5000),
-        settings={"answer_within_s": 0.2},
+        settings={"answer_within_s": 0.5},
         facts=WIRED,
         face=lambda room: VjFace({}, room),
         end=on_tcp,
@@ -84,7 +84,7 @@ ROWS = (
         VjGenerator,
         good=Technique(50, 0.5, 40),
         long=Technique(50, 0.5, 5000),
-        settings={"hand_switch_in_interlock": False, "answer_within_s": 0.2},
+        settings={"hand_switch_in_interlock": False, "answer_within_s": 0.5},
         facts=WIRED | {Fact.DOOR_IS_A_FAULT},
         face=lambda room: VjFace({"hand_switch_in_interlock": False}, room),
         end=on_pty,
@@ -114,7 +114,7 @@ ROWS = (
         SedecalGenerator,
         good=Technique(50, 100, 16),
         long=Technique(50, 10, 2000),
-        settings={"answer_s": 0.2, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
+        settings={"answer_s": 0.5, "kvp_range": [40, 70], "ma_range": [10, 200], "ms_range": [1, 2000]}
         | {"max_power_kw": 10},
         facts=WIRED | {Fact.PREPARES, Fact.DOOR_IS_A_FAULT, Fact.HAND_SWITCH_STARTS},
         face=lambda room: R2cpFace({"prepare_s": 0.05}, room),

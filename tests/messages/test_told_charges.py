@@ -66,7 +66,7 @@ def test_a_physicians_later_release_tells_the_final_result_and_no_second_charge(
 @pytest.mark.hazard("false-billing")
 def test_what_nobody_released_and_what_has_no_order_is_told_without_a_charge(told, make_study, due):
     told(make_study(), replace(due, release=None))
-    found = told(make_study(item={"requested_procedure_id": ""}))
+    found = told(make_study(item={"requested_procedure_id": ""}), replace(due, ordered=False))
     assert found[Kind.CHARGE] == []
     assert charged(found[Kind.BUNDLE]) == 0
 
