@@ -1,9 +1,9 @@
 """A station with people at it: its thread, its long tasks, and what its screens may see.
 
-One thread owns the controller. Screens never touch it: they read `snapshot`, the newest frozen picture of the
-station, and send triggers that name the exam they were meant for. Long work (a calibration) is carried out by
-the same thread between steps, shows how far it came, and can be cancelled. When the screens end, whatever they
-were showing, the thread first brings an exposure under way to disk.
+One thread owns the controller. Screens never touch it: they read `snapshot`, the newest frozen picture of
+the station, and send triggers that name the exam they were meant for. Long work (a calibration) is carried
+out by the same thread between steps, shows how far it came, and can be cancelled. When the screens end,
+whatever they were showing, the thread first brings an exposure under way to disk.
 """
 
 import threading
@@ -19,6 +19,7 @@ from station.exam import WorklistItem
 from station.imaging.calibration import CalibrationRejected
 from station.liaison import Liaison
 from station.operate import Cancelled, Operator, Stuck, job_for
+from station.operators import Operator as Person
 from station.positioning import PositioningReport
 from station.states import State, Trigger
 
@@ -89,7 +90,12 @@ class HandSwitch:
 class Attended:
     """One station while people are at it."""
 
-    def __init__(self, controller: Controller, liaison: Liaison | None = None) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        liaison: Liaison | None = None,
+        first: "Callable[[Attended], None] | None" = None,
+    ) -> None:
         self.controller = controller
         self.parts = controller.parts
         self.liaison = liaison
@@ -99,6 +105,7 @@ class Attended:
         self.trouble = ""  # why the station does not start, in words
         self.task: Task | None = None
         self.news = ""  # how the last task ended
+        self._first = first  # what is done as soon as the station has started
         self._changed: Callable[[], None] = _nothing
         self._wish: _Wish | None = None
         self._cancel = threading.Event()
@@ -126,14 +133,22 @@ class Attended:
 
     def confirm(self, report: PositioningReport) -> None:
         """The operator's list, in rooms without a camera."""
-        self.controller.confirm_positioning(report)
+        job = self.snapshot.job
+        self.controller.confirm_positioning(report, exam=job.exam.uid if job else "")
 
-    def abort(self) -> None:
+    def sign_in(self, operator: Person | None) -> None:
+        """Whose actions these are from now on; None locks the station."""
+        if operator is None:
+            self.controller.lock()
+        else:
+            self.controller.sign_in(operator.id, operator.role)
+
+    def abort(self, by: str = "") -> None:
         """End radiation, preparation and any task, from any state."""
         self._cancel.set()
         if self.switch:
             self.switch.let_go()
-        self.controller.abort()
+        self.controller.abort(by)
 
     def begin(
         self,
@@ -208,6 +223,8 @@ class Attended:
         else:
             self._started, self.trouble = True, ""
             self.controller.step()
+            if self._first:
+                self._first(self)
         self._tell()
 
     def _carry_out(self, wish: _Wish) -> None:

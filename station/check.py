@@ -1,6 +1,6 @@
-"""`dxr-station check`: every file of room, hospital, operators, protocol, reference, and what they name."""
+"""`dxr-station check`: every YAML file the station reads, and what they name."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import yaml
 from station.config import RoomFile, build, load_room
 from station.devices import BadSettings
 from station.hospital import load_hospital
+from station.keys import load_keys
 from station.operators import load_operators
 from station.protocols import Reference, RiskTable, load_protocol, load_reference
 from station.registry import installed_drivers
@@ -44,8 +45,9 @@ def _kind(path: Path) -> str:
         return "protocol"
     if "outcomes" in keys:
         return "risk table"
-    if "operators" in keys:
-        return "operators"
+    for own, kind in (("everywhere", "keys"), ("operators", "operators")):
+        if own in keys:
+            return kind
     if keys & {"ae_title", "worklist", "archives"}:
         return "hospital"
     return "reference" if keys & {"women", "men", "young_adult"} else "room"
@@ -55,8 +57,13 @@ def _problems(path: Path, kind: str) -> list[str]:
     if kind == "protocol":
         load_reference(load_protocol(str(path)).analysis.reference)
         return []
-    if kind in {"hospital", "operators"}:
-        (load_hospital if kind == "hospital" else load_operators)(str(path))
+    loaders: dict[str, Callable[[str], Any]] = {
+        "hospital": load_hospital,
+        "operators": load_operators,
+        "keys": lambda name: load_keys(Path(name)),
+    }
+    if kind in loaders:
+        loaders[kind](str(path))
         return []
     if kind in {"reference", "risk table"}:
         read(path, Reference if kind == "reference" else RiskTable)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from station import cli_hospital, cli_service
+from station import cli_hospital, cli_run, cli_service
 from station.devices import Technique
 from station.terminal import (
     Deliver,
@@ -41,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="DXR acquisition station: one PA view of the hand, DXR-BMD at once.",
 )
+app.add_typer(cli_run.app)
 app.add_typer(cli_service.app)
 app.add_typer(cli_hospital.app)
 

@@ -74,7 +74,12 @@ class Journal:
         where = f" WHERE exam IS NOT NULL AND (name IN ({marks}) OR number IN ({firsts}))"
         return self._read(where, tuple(names))
 
-    def _read(self, where: str, arguments: tuple[str, ...]) -> Iterator[Entry]:
+    def newest(self, count: int) -> list[Entry]:
+        """The last rows, the newest first."""
+        where = " WHERE number > (SELECT COALESCE(MAX(number), 0) FROM entry) - ?"
+        return list(self._read(where, (count,)))[::-1]
+
+    def _read(self, where: str, arguments: tuple[str | int, ...]) -> Iterator[Entry]:
         query = f"SELECT number, at, kind, name, state, exam, detail FROM entry{where} ORDER BY number"  # noqa: S608  both texts are ours
         with closing(sqlite3.connect(self._path)) as database:
             rows = database.execute(query, arguments).fetchall()

@@ -1,0 +1,202 @@
+"""Questions and lists above a screen; each returns its answer, None when it is left.
+
+`escape` leaves any of them (and aborts, as everywhere).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.events import Key
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, OptionList, Select, Static
+from textual.widgets.option_list import Option
+
+from station.actions import Situation, actions
+from station.devices import Attendant as Person
+from station.devices import BadSettings
+from station.exam import Sex, Side, WorklistItem
+from station.keys import Keys, shown
+from station.operators import NotAllowed, Operator
+
+Answer = TypeVar("Answer")
+
+
+class Dialog(ModalScreen[Answer]):
+    """A box in the middle of the screen."""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield from self.body()
+
+    def body(self) -> ComposeResult:
+        """What is asked."""
+        yield from ()
+
+
+class Choice(Dialog[str | None]):
+    """One of several, by arrows and enter, or by its number."""
+
+    def __init__(self, title: str, choices: Mapping[str, str], text: str = "") -> None:
+        super().__init__()
+        self._title, self._choices, self._text = title, choices, text
+
+    def body(self) -> ComposeResult:
+        yield Label(self._title, classes="title")
+        if self._text:
+            yield Static(self._text)
+        yield OptionList(*(Option(text, id=name) for name, text in self._choices.items()))
+
+    def on_mount(self) -> None:
+        """The list has the keys."""
+        self.query_one(OptionList).focus()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """That one."""
+        self.dismiss(event.option_id)
+
+
+class Confirm(Dialog[Side | None]):
+    """Who is it, and which hand: answered by the side that the operator sees, never by a mere enter."""
+
+    def __init__(self, item: WorklistItem, who: str, hand_size: str, warnings: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._item, self._who, self._size, self._warnings = item, who, hand_size, warnings
+
+    def body(self) -> ComposeResult:
+        item = self._item
+        yield Label("Is this the patient, and which hand?", classes="title")
+        yield Static(Text(self._who, style="bold"))
+        yield Static(f"order {item.accession_number or '(none)'}  {item.procedure or item.step}")
+        yield Static(
+            Text("ORDERED: " + ("◀ LEFT HAND" if item.side is Side.LEFT else "RIGHT HAND ▶"), "bold")
+        )
+        for warning in self._warnings:
+            yield Static(Text(f"⚠ {warning}"))
+        yield Static(
+            "\n1. Let the patient say name and birth date.\n"
+            "2. Look at the hand that is to be laid on the panel:\n"
+        )
+        yield Static(Text("   press  L  for the left hand,  R  for the right hand", style="bold"))
+        yield Static("\nEsc: it is not this patient", id="wrong")
+
+    def on_key(self, event: Key) -> None:
+        """L or R; the side that was not ordered opens nothing."""
+        sides = {"l": Side.LEFT, "r": Side.RIGHT}
+        seen = sides.get(event.key.lower())
+        if seen is None:
+            return
+        event.stop()
+        if seen is self._item.side:
+            self.dismiss(seen)
+            return
+        words = (
+            f"The {self._item.side.word} hand is ordered, you see the {seen.word} one. Nothing was opened."
+        )
+        self.query_one("#wrong", Static).update(
+            Text(f"\n{words}\nAsk the patient and the ward; press Esc, or the ordered side's letter.", "bold")
+        )
+        self.app.bell()
+
+
+class Emergency(Dialog[tuple[str, Side, str, Sex | None] | None]):
+    """A patient without an order: name, side, birth date if known."""
+
+    def body(self) -> ComposeResult:
+        yield Label("Patient without an order", classes="title")
+        yield Input(placeholder="Family^Given (empty: made up)", id="name", max_length=64)
+        yield Input(placeholder="birth date YYYY-MM-DD (empty: unknown)", id="born", max_length=10)
+        sexes = [("female", Sex.FEMALE), ("male", Sex.MALE), ("other", Sex.OTHER)]
+        yield Select(sexes, prompt="sex (empty: unknown)", id="sex")
+        yield Static("Enter in a field goes on; then choose the hand", id="why")
+        yield OptionList(Option("◀ LEFT hand", id="L"), Option("RIGHT hand ▶", id="R"), id="side")
+
+    def on_input_submitted(self) -> None:
+        """On to the next field."""
+        self.focus_next()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """The side ends it."""
+        chosen = self.query_one("#sex", Select).value
+        sex = chosen if isinstance(chosen, Sex) else None
+        name, born = self.query_one("#name", Input).value, self.query_one("#born", Input).value
+        self.dismiss((name, Side(str(event.option_id)), born, sex))
+
+
+class SignIn(ModalScreen[Operator]):
+    """Nobody is signed in; what was shown is hidden until somebody is."""
+
+    def __init__(self, check: Callable[[str, str], Operator]) -> None:
+        super().__init__()
+        self._check = check
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Label("LOCKED", classes="title")
+            yield Static("Who works here? Enter signs in; the station exposes nothing meanwhile.")
+            yield Input(placeholder="name", id="id")
+            yield Input(placeholder="PIN (where one is asked)", password=True, id="pin")
+            yield Static("", id="why")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """From the name to the PIN, from the PIN inside."""
+        if event.input.id == "id":
+            self.query_one("#pin", Input).focus()
+            return
+        id_, pin = self.query_one("#id", Input).value, self.query_one("#pin", Input).value
+        self.run_worker(lambda: self._sign_in(id_, pin), thread=True, exclusive=True)
+
+    def _sign_in(self, id_: str, pin: str) -> None:
+        try:
+            operator = self._check(id_, pin)
+        except NotAllowed as error:
+            self.app.call_from_thread(self.query_one("#why", Static).update, Text(str(error), "bold"))
+        else:
+            self.app.call_from_thread(self.dismiss, operator)
+
+
+class Attendant(Dialog[None]):
+    """The person in the room whom software can direct."""
+
+    def __init__(self, person: Person) -> None:
+        super().__init__()
+        self._person = person
+
+    def body(self) -> ComposeResult:
+        yield Label("SIMULATED ROOM: tell the person in it", classes="title")
+        yield OptionList(*(Option(move, id=move) for move in self._person.moves()))
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Done beside the screen: making a hand takes a moment."""
+        move = str(event.option_id)
+        self.app.run_worker(lambda: self._move(move), thread=True)
+        self.dismiss(None)
+
+    def _move(self, move: str) -> None:
+        try:
+            self._person.move(move)
+        except BadSettings as error:  # it changed its mind between list and choice
+            self.app.call_from_thread(self.app.notify, str(error), severity="warning")
+
+
+class Help(Dialog[None]):
+    """Every key of a screen, with what it does and why not now."""
+
+    def __init__(self, place: str, keys: Keys, now: Situation) -> None:
+        super().__init__()
+        self._place, self._keys, self._now = place, keys, now
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll():
+            for title, place in ((f"Keys of {self._place}", self._place), ("Everywhere", "everywhere")):
+                yield Label(title, classes="title")
+                for action in actions(place):
+                    if action.shown(self._now):
+                        why = action.why_not(self._now)
+                        line = Text(f"{shown(self._keys.of(place)[action.name]):>8}  ", style="bold")
+                        line.append(f"{action.title}: {action.help}", style="not bold")
+                        line.append(f"  × {why}" if why else "", style="italic")
+                        yield Static(line)
+            yield Static("\nEsc leaves this, and aborts, as everywhere. No key of the keyboard exposes.")

@@ -1,0 +1,197 @@
+"""What every screen shows around its own: who, which side, what state, and which keys.
+
+The side is said by word, by arrow and by place: a left hand stands at the left edge, a right hand at the
+right.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import TYPE_CHECKING, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from station.actions import Action, Situation, actions
+from station.exam import Patient, Purpose, Side
+from station.keys import Keys, shown
+from station.states import State
+
+if TYPE_CHECKING:
+    from station.ui.app import StationApp
+
+# Word and shape of each state; colour comes from the theme and only repeats them
+STATES = {
+    State.STARTING: ("…", "STARTING"),
+    State.STANDBY: ("○", "STANDBY"),
+    State.POSITIONING: ("◔", "POSITIONING"),
+    State.PREPARING: ("◑", "PREPARING"),
+    State.READY: ("◕", "READY FOR X-RAY"),
+    State.EXPOSING: ("☢", "X-RAY ON"),
+    State.READOUT: ("▼", "IMAGE IS COMING"),
+    State.EXPOSED_NO_IMAGE: ("✖", "EXPOSED, NO IMAGE"),
+    State.REVIEW: ("▣", "REVIEW"),
+    State.FAULT: ("✖", "FAULT"),
+    State.SERVICE: ("⚙", "SERVICE"),
+}
+_WIDE = 100  # columns from which the banner has room for everything
+
+
+def person_name(name: str) -> str:
+    """A DICOM person name for reading: FAMILY, Given."""
+    first, *others = name.split("=")
+    family, _, given = first.partition("^")
+    said = f"{family.upper()}, {given.replace('^', ' ').strip()}".strip(", ")
+    return f"{said} ({' '.join(group.replace('^', ' ') for group in others)})" if others else said
+
+
+def identifiers(patient: Patient, today: date) -> str:
+    """Two identifiers besides the name: birth date and ID."""
+    born = f"born {patient.birth_date:%Y-%m-%d}" if patient.birth_date else "birth date UNKNOWN"
+    age = patient.age_at(today) if patient.birth_date and patient.birth_date <= today else None
+    years = f" ({age:.0f} y)" if age is not None else ""
+    return f"{born}{years}  {patient.sex or '?'}  ID {patient.id}"
+
+
+def side_mark(side: Side) -> str:
+    """Word and shape."""
+    return "◀ LEFT HAND" if side is Side.LEFT else "RIGHT HAND ▶"
+
+
+class Banner(Widget):
+    """The patient in hand, on every screen."""
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Static("", id="side-left", classes="side")
+            yield Static("", id="who")
+            yield Static("", id="side-right", classes="side")
+
+    def look(self, now: Situation, today: date) -> None:
+        """Show whoever is in hand."""
+        job = now.snapshot.job
+        left, who, right = (self.query_one(f"#{name}", Static) for name in ("side-left", "who", "side-right"))
+        self.set_class(job is None, "nobody")
+        if job is None:
+            texts = ("", Text("NO PATIENT\nchoose an order on the worklist"), "")
+        elif job.exam.purpose is Purpose.CALIBRATION:
+            texts = ("", Text("CALIBRATION\nno patient: the panel must be clear"), "")
+        else:
+            item = job.exam.item
+            mark = side_mark(item.side)
+            said = Text(person_name(item.patient.name), style="bold", no_wrap=True, overflow="ellipsis")
+            accession = f"  order {item.accession_number}" if self.size.width >= _WIDE else ""
+            said.append(f"\n{identifiers(item.patient, today)}{accession}", style="not bold")
+            texts = (mark, said, "") if item.side is Side.LEFT else ("", said, mark)
+        left.display, right.display = bool(texts[0]), bool(texts[2])
+        left.update(str(texts[0]))
+        who.update(texts[1])
+        right.update(str(texts[2]))
+
+
+class StateLine(Static):
+    """The station's state in word and shape, who works, and what needs somebody."""
+
+    def look(self, now: Situation, alarms: str) -> None:
+        """One line."""
+        sign, word = STATES[now.state]
+        line = Text(f" {sign} {word} ", style="bold")
+        if now.task:
+            left = now.task.remaining_s()
+            rest = f", about {left:.0f} s left" if left is not None else ""
+            line.append(f" {now.task.name}: {now.task.step} {now.task.done:.0%}{rest} ", style="not bold")
+        elif now.snapshot.message:
+            line.append(f" {now.snapshot.message} ", style="not bold")
+        if alarms:
+            line.append(f" ⚠ {alarms} ", style="reverse")
+        line.append(f" {now.operator.name if now.operator else 'LOCKED'}", style="not bold")
+        self.update(line)
+        self.set_classes(f"state-{now.state}")
+
+
+class KeyBar(Static):
+    """Keys of the screen, then everybody's; what is not possible is marked ×."""
+
+    def look(self, now: Situation, keys: Keys, place: str) -> None:
+        """One or two lines, as wide as the terminal."""
+        bar = Text()
+        for where in (place, "everywhere"):
+            for action in actions(where):
+                if action.shown(now) and action.name in _NAMED[where]:
+                    _add(bar, action, keys.of(where)[action.name], now)
+        self.update(bar)
+
+
+_NAMED = {
+    "everywhere": (
+        *("abort", "help", "worklist", "patient", "outbox", "service", "recorder"),  # the rest: F1
+        *("attendant", "clear_fault", "lock"),
+    ),
+    "worklist": ("choose", "refresh", "emergency"),
+    "exam": ("squeeze", "size", "checklist", "earlier", "cancel_exam", "acknowledge"),
+    "review": ("accept", "reject", "zoom_in", "invert", "outlines", "fit"),
+    "outbox": ("retry",),
+    "service": ("calibrate", "cancel_task"),
+    "recorder": ("release", "play", "earlier_step", "later_step"),
+}
+
+
+def _add(bar: Text, action: Action, key: str, now: Situation) -> None:
+    blocked = bool(action.why_not(now))
+    bar.append(f" {shown(key)} ", style="dim" if blocked else "reverse")
+    bar.append(f"{'×' if blocked else ' '}{action.title} ", style="dim" if blocked else "")
+
+
+def bindings(place: str, keys: Keys) -> Iterable[Binding]:
+    """A screen's keys, for Textual."""
+    for action in actions(place):
+        first = place == "everywhere" or action.name == "choose"
+        key = keys.of(place)[action.name]
+        yield Binding(key, f"app.act('{action.name}')", action.title, show=False, priority=first)
+
+
+class StationScreen(Screen[None]):
+    """A screen of the station: `body` is its own, `look` is called whenever there is something new."""
+
+    place = ""
+
+    @property
+    def station(self) -> "StationApp":
+        """The app, by its own name."""
+        return cast("StationApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield Banner()
+        yield StateLine()
+        yield from self.body()
+        yield KeyBar()
+
+    def body(self) -> ComposeResult:
+        """What is between banner and keys."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        """Take this place's keys."""
+        for binding in bindings(self.place, self.station.keys):
+            self._bindings.key_to_bindings.setdefault(binding.key, []).append(binding)
+        self.refresh_frame()
+
+    def on_screen_resume(self) -> None:
+        """Shown again: what changed meanwhile must be seen."""
+        self.refresh_frame()
+        self.look(self.station.situation)
+
+    def refresh_frame(self) -> None:
+        """Banner, state and keys."""
+        now = self.station.situation
+        self.query_one(Banner).look(now, self.station.today)
+        self.query_one(StateLine).look(now, self.station.alarms)
+        self.query_one(KeyBar).look(now, self.station.keys, self.place)
+
+    def look(self, now: Situation) -> None:
+        """The station changed."""
+        del now
