@@ -63,7 +63,7 @@ class Confirm(Dialog[Side | None]):
 
     def __init__(self, item: WorklistItem, who: str, hand_size: str, warnings: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._item, self._who, self._size, self._warnings = item, who, hand_size, warnings
+        self._item, self._who, self._hand_size, self._warnings = item, who, hand_size, warnings
 
     def body(self) -> ComposeResult:
         item = self._item
