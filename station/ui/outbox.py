@@ -207,7 +207,7 @@ def _chain(job: Job) -> Text:
 
 def _cells(job: Job) -> tuple[str, ...]:
     times = (_time(job.created_at), _time(job.stored_at), _time(job.committed_at))
-    return (_MARKS[job.state], _WORDS[job.kind], job.destination, *times, str(job.attempts), job.name[-24:])
+    return (_MARKS[job.state], _WORDS[job.kind], job.destination, *times, str(job.attempts), job.name[-8:])
 
 
 def _time(at: datetime | None) -> str:

@@ -90,7 +90,9 @@ class RecorderScreen(StationScreen):
         self._exams = [one for one, _ in named]
         table.clear()
         for one, name in named:
-            cells = (f"{one.opened_at.astimezone():%d %b %H:%M}", name, f"{one.ended} {one.code}".strip())
+            opened = one.opened_at.astimezone()
+            when = f"{opened:%H:%M}" if opened.date() == self.station.today else f"{opened:%d %b %H:%M}"
+            cells = (when, name, f"{one.ended} {one.code}".strip())
             table.add_row(*(Text(cell) for cell in cells))
         if not named:
             self.query_one("#moment", Static).update("no exam was made here yet")

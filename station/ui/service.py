@@ -26,7 +26,7 @@ _LOG_S = 2.0
 _MOST_FRAMES = 200
 _SEARCHED_ROWS = 2000  # of the journal, the newest
 _GRAVE_ROWS = 50
-_HEX_BYTES = 20  # of a frame; its meaning says the rest
+_HEX_BYTES = 12  # of a frame; its meaning says the rest
 _LAGS = 100  # looks at the loop before its lag says something
 _DEVICES = ("generator", "detector", "io", "camera", "dap")
 # what an operator says in one flat: its number, positioning, ready, X-ray on, reading; to people also both
