@@ -3,7 +3,6 @@ import asyncio
 import pytest
 
 from station.operate import Operator
-from station.operators import Role
 from station.states import State, Trigger
 
 
@@ -29,14 +28,11 @@ async def opened(desk):
     await desk.until(lambda: "step 1 of" in desk.text("#moment"), "the newest exam's first step")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-def test_an_exam_is_gone_through_step_by_step_with_its_time_offsets(
-    attended, at_the_desk, bench, accepted, size
-):
+def test_an_exam_is_gone_through_step_by_step_with_its_time_offsets(attended, at_the_desk, bench, accepted):
     accepted(bench)
 
     async def story():
-        async with at_the_desk(attended, size=size) as desk:
+        async with at_the_desk(attended, size=(80, 24)) as desk:
             await opened(desk)
             assert desk.rows("#exams")[0][1:] == ["TEST, Person", "accepted"]
             steps = desk.rows("#steps")
@@ -119,20 +115,6 @@ def test_an_exam_without_image_is_not_released_and_the_refusal_is_on_record(atte
             (row,) = desk.deeds("refusal", "release")
             assert (row.exam, row.detail["operator"]) == (troubled, "test")
             assert attended.snapshot.state is State.STANDBY
-
-    asyncio.run(story())
-
-
-def test_a_role_that_may_not_release_is_told_so_and_nothing_happens(attended, at_the_desk, bench, accepted):
-    accepted(bench)
-
-    async def story():
-        async with at_the_desk(attended, role=Role.SERVICE) as desk:
-            await opened(desk)
-            await desk.press("r")
-            await desk.until(lambda: "not for the role service" in desk.said(), "why not")
-            assert attended.task is None
-            assert not desk.deeds("operator", "release")
 
     asyncio.run(story())
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from textual.widgets import RichLog
 
 from station.devices import DeviceError
-from station.operators import Role
 from station.states import State, Trigger
 from station.ui.service import since
 
@@ -26,7 +25,9 @@ def lines(desk):
     return "\n".join(strip.text for strip in desk.app.screen.query_one(RichLog).lines)
 
 
-def test_devices_say_who_they_are_and_one_that_cannot_says_why(attended, at_the_desk, monkeypatch):
+def test_devices_say_who_they_are_or_why_not_and_a_room_without_lines_says_so(
+    attended, at_the_desk, monkeypatch
+):
     def unknown():
         raise DeviceError("the detector does not tell its serial number")
 
@@ -42,6 +43,7 @@ def test_devices_say_who_they_are_and_one_that_cannot_says_why(attended, at_the_
             assert rows["generator"][0] == "standby"
             assert rows["generator"][1].endswith(" s ago")
             assert "serial number" in rows["detector"][2]
+            await desk.until(lambda: "no line to listen to" in lines(desk), "the words")
 
     asyncio.run(story())
 
@@ -71,15 +73,6 @@ def test_news_of_a_line_is_what_came_behind_the_newest_that_was_shown(frames, da
     at = data.draw(st.integers(0, len(frames) - 1))
     assert list(since(frames, frames[at])) == frames[at + 1 :]
     assert list(since(frames, "not kept any more")) == frames
-
-
-def test_a_room_without_lines_says_so(attended, at_the_desk):
-    async def story():
-        async with at_the_desk(attended) as desk:
-            await desk.open("f6", "service")
-            await desk.until(lambda: "no line to listen to" in lines(desk), "the words")
-
-    asyncio.run(story())
 
 
 def test_what_went_wrong_stands_there_newest_first_in_words_with_who_it_was(attended, at_the_desk):
@@ -135,15 +128,5 @@ def test_a_calibration_shows_how_far_it_is_is_cancelled_by_a_key_and_names_who_a
             assert all(row.detail["operator"] == "test" for row in run)
             await desk.open("f6", "service")
             await desk.until(lambda: "calibration: cancelled" in desk.text("#service-note"), "how it ended")
-
-    asyncio.run(story())
-
-
-def test_a_physician_is_told_that_service_is_for_others(attended, at_the_desk):
-    async def story():
-        async with at_the_desk(attended, role=Role.PHYSICIAN) as desk:
-            await desk.press("f6")
-            await desk.until(lambda: "not for the role physician" in desk.said(), "why not")
-            assert desk.app.screen.place == "worklist"
 
     asyncio.run(story())
