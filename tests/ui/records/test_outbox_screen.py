@@ -71,7 +71,7 @@ def test_parked_jobs_go_again_all_of_a_destination_or_one_and_the_journal_says_w
             await desk.press("a")
             await desk.until(lambda: "1 × PARKED" in desk.text("#outbox-note"), "both are sent again")
             assert parked(outbox) == {"1.2.2@first"}
-            await desk.press("home", "r")
+            await desk.press(*["up"] * 9, "r")
             await desk.until(lambda: not parked(outbox), "the last as well")
             await desk.until(lambda: len(desk.deeds("operator", "retry")) == 3, "all are journalled")
             for row in desk.deeds("operator", "retry"):
