@@ -118,11 +118,12 @@ class Terminal:
         await self.until(lambda: self.state is state, state)
 
     async def seen(self, claim: Callable[[], Any], what: str) -> None:
-        """The screen comes to show it, while the station's clock stands still."""
+        """The screen comes to show it; the station goes on no faster than the machine's clock."""
         until_s = time.monotonic() + PATIENCE_S
         while not claim():
             if time.monotonic() > until_s:
                 pytest.fail(f"waited to see {what}; the screen says:\n{self.text}")
+            self.turn()
             await self._pilot.pause(STEP_S)
 
     async def sees(self, *texts: str) -> None:
@@ -156,10 +157,17 @@ class Terminal:
     async def open(self, letter: str = "l") -> None:
         """The order under the cursor, with the side that is seen."""
         await self.reach(State.STANDBY)
-        await self.sees("Test^Person".split("^")[0].upper())
+        await self.sees("TEST, Person")
         await self.press("enter")
         await self.at("Confirm")
         await self.press(letter)
+
+    async def asks_the_person(self, number: int) -> None:
+        """One of what the person in the room can be told."""
+        await self.press("f9")
+        await self.at("Attendant")
+        await self.press(*["down"] * (number - 1), "enter")
+        await self.seen(lambda: self.place != "Attendant", "the dialog's end")
 
     async def ready(self) -> None:
         """Nothing stands in the way of an exposure."""
@@ -227,14 +235,19 @@ def play(attend) -> Callable[..., Attended]:
     """Carries out a story at the terminal of a new station."""
 
     def run(story: Story, *faults: str, room: Any = None, **how: Any) -> Attended:
-        attended = attend(*faults, **({"room": room} if room else {}))
+        attended = attend(*faults, room=room)
         work_at(attended, story, **how)
         return attended
 
     return run
 
 
-def let_in(id_: str, pin: str) -> Operator:
+@pytest.fixture
+def sign_in() -> Callable[[str, str], Operator]:
     """Whoever gives a name is a technologist."""
-    del pin
-    return Operator(id=id_, name=id_, role=Role.TECHNOLOGIST, pin="")
+
+    def let_in(id_: str, pin: str) -> Operator:
+        del pin
+        return Operator(id=id_, name=id_, role=Role.TECHNOLOGIST, pin="")
+
+    return let_in
