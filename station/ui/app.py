@@ -39,7 +39,6 @@ _SCREEN_OF = {
     State.REVIEW: "review",
     State.SERVICE: "service",
 }
-_IDLE_S = 300.0  # without a key: locked
 _SLOW_LOOK_S = 2.0  # between looks at the outbox's alarms
 _HEARTBEAT_S = 0.05  # of the watch on this loop
 _BEATS = 2000  # that it remembers
@@ -88,6 +87,7 @@ class StationApp(App[None]):
         self.check_pin = sign_in  # None: whoever is logged in at this computer
         self.operator: Operator | None = None
         self.hint = hint
+        self.idle_s = 300.0  # without a key: locked
         self.alarms = ""
         self.lags_ms: list[float] = []
         self._queued = False
@@ -134,9 +134,15 @@ class StationApp(App[None]):
         self._touched_s = time.monotonic()
 
     def ask_who(self) -> None:
-        """Nobody is signed in: nothing is shown but that."""
+        """Nobody is signed in: nothing is shown but that, and nobody answers another's question."""
         self.use(None)
-        self.push_screen(SignIn(self.check_pin or _whoever), self.use)
+        self._close_dialogs()
+        self.push_screen(SignIn(self.check_pin or _whoever), self._let_in)
+
+    def _let_in(self, operator: Operator | None) -> None:
+        """Somebody signed in: the station may be elsewhere than when it was locked."""
+        self.use(operator)
+        self.call_later(lambda: self.show(self._screen_of(self.situation.state)))
 
     def _tell(self) -> None:
         """Called from the station's thread: one message at a time, the newest wins."""
@@ -162,16 +168,24 @@ class StationApp(App[None]):
         self._shown_state = state
         if state in {State.READY, State.EXPOSING, State.READOUT, State.EXPOSED_NO_IMAGE, State.FAULT}:
             self.bell()
-        self.show(_SCREEN_OF.get(state, "exam"))
+        self.show(self._screen_of(state))
+
+    @staticmethod
+    def _screen_of(state: State) -> str:
+        return _SCREEN_OF.get(state, "exam")
 
     def show(self, name: str) -> None:
         """That screen, above nothing; a sign-in stays."""
         if isinstance(self.screen, SignIn):
             return
-        while len(self.screen_stack) > 2:  # dialogs: what they asked is no longer the question
-            self.pop_screen()
+        self._close_dialogs()
         if self.screen is not self.get_screen(name):
             self.switch_screen(name)
+
+    def _close_dialogs(self) -> None:
+        """What they asked is no longer the question."""
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
 
     # --- actions -------------------------------------------------------------------------------------
 
@@ -285,7 +299,7 @@ class StationApp(App[None]):
     def _idle(self) -> None:
         idle_s = time.monotonic() - self._touched_s
         free = self.situation.state not in RADIATION and self.attended.task is None
-        if idle_s > _IDLE_S and free and self.operator is not None:
+        if idle_s > self.idle_s and free and self.operator is not None:
             self.ask_who()
 
     def _beat(self) -> None:
