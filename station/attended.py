@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from station.clock import Clock
 from station.controller import Controller, Snapshot
 from station.devices import Attendant, DeviceError, SwitchStage
 from station.exam import WorklistItem
@@ -62,8 +63,9 @@ class HandSwitch:
     exposure is over or nothing comes of it.
     """
 
-    def __init__(self, attendant: Attendant) -> None:
+    def __init__(self, attendant: Attendant, clock: Clock) -> None:
         self.attendant = attendant
+        self._clock = clock
         self.stage = SwitchStage.RELEASED
         self._since_s = 0.0
 
@@ -79,11 +81,11 @@ class HandSwitch:
         """What a person does who sees the station in this state."""
         if self.stage is SwitchStage.RELEASED or state in {State.PREPARING, State.READY, State.EXPOSING}:
             return
-        if state is not State.POSITIONING or time.monotonic() - self._since_s > _HOLD_S:
+        if state is not State.POSITIONING or self._clock.now() - self._since_s > _HOLD_S:
             self.let_go()
 
     def _hold(self, stage: SwitchStage) -> None:
-        self.stage, self._since_s = stage, time.monotonic()
+        self.stage, self._since_s = stage, self._clock.now()
         self.attendant.press(stage)
 
 
@@ -100,7 +102,7 @@ class Attended:
         self.parts = controller.parts
         self.liaison = liaison
         attendant = controller.parts.equipment.attendant
-        self.switch = HandSwitch(attendant) if attendant else None
+        self.switch = HandSwitch(attendant, self.parts.clock) if attendant else None
         self.snapshot: Snapshot = controller.snapshot
         self.trouble = ""  # why the station does not start, in words
         self.task: Task | None = None
@@ -196,8 +198,8 @@ class Attended:
         """Bring an exposure under way to disk, and disconnect."""
         if self.snapshot.state in {State.PREPARING, State.READY}:
             self.abort()
-        until_s = time.monotonic() + _END_S
-        while self.snapshot.state in RADIATION and time.monotonic() < until_s:
+        until_s = self.parts.clock.now() + _END_S
+        while self.snapshot.state in RADIATION and self.parts.clock.now() < until_s:
             self.controller.step()
             self.parts.clock.sleep(_STEP_S)
         with suppress(DeviceError):
@@ -211,13 +213,13 @@ class Attended:
         self.finish()
 
     def _start(self) -> None:
-        if time.monotonic() < self._retry_at_s:
+        if self.parts.clock.now() < self._retry_at_s:
             return
         try:
             self.controller.start()
         except DeviceError as error:
             self.trouble = str(error)
-            self._retry_at_s = time.monotonic() + _RETRY_S
+            self._retry_at_s = self.parts.clock.now() + _RETRY_S
             with suppress(DeviceError):
                 self.controller.close()
         else:
@@ -260,11 +262,11 @@ class Attended:
         before, self.snapshot = self.snapshot, snapshot
         if self.switch:
             self.switch.follow(snapshot.state)
-        if _differs(before, snapshot) or time.monotonic() - self._told_s > _TELL_S:
+        if _differs(before, snapshot) or self.parts.clock.now() - self._told_s > _TELL_S:
             self._tell()
 
     def _tell(self) -> None:
-        self._told_s = time.monotonic()
+        self._told_s = self.parts.clock.now()
         self._changed()
 
 

@@ -18,6 +18,7 @@ from station.result import Reason
 
 DXR = "0750T"  # CPT: view of one hand made for DXR
 OTHER_PROCEDURE = "procedure-other"  # id of the reason of a row that is not for this station
+AMBIGUOUS = "barcode-ambiguous"  # id of the reason of a barcode that stands for several rows
 _STAMP = "%y%m%d%H%M%S"
 _SYMBOLOGY = re.compile(r"^\][A-Za-z][0-9A-Za-z]")  # AIM identifier that scanners can put in front
 _WRAPPING = " \t\r\n\0\x02\x03\x1d*"  # STX, ETX, GS1's separator, and the stars of Code 39
@@ -132,7 +133,7 @@ def _ambiguous(barcode: str, rows: Sequence[Row]) -> Reason:
         f"{row.accession_number or '?'} ({row.procedure or 'no description'})" for row in rows[:5]
     )
     message = f"'{_scanned(barcode)}' stands for {len(rows)} rows: {names}"
-    return Reason("barcode-ambiguous", message, "choose from the list, or scan the order's own barcode")
+    return Reason(AMBIGUOUS, message, "choose from the list, or scan the order's own barcode")
 
 
 def _scanned(text: str) -> str:

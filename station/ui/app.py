@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from rich.traceback import Traceback
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.events import Event, Key, MouseEvent
@@ -38,7 +40,6 @@ _SCREEN_OF = {
     State.REVIEW: "review",
     State.SERVICE: "service",
 }
-_IDLE_S = 300.0  # without a key: locked
 _SLOW_LOOK_S = 2.0  # between looks at the outbox's alarms
 _HEARTBEAT_S = 0.05  # of the watch on this loop
 _BEATS = 2000  # that it remembers
@@ -62,7 +63,7 @@ class Looked(Message):
 class StationApp(App[None]):
     """One terminal at one station."""
 
-    CSS_PATH = "station.tcss"
+    CSS_PATH = Path(__file__).with_name("station.tcss")
     TITLE = "DXR station"
     ENABLE_COMMAND_PALETTE = True
     SCREENS = {
@@ -87,6 +88,7 @@ class StationApp(App[None]):
         self.check_pin = sign_in  # None: whoever is logged in at this computer
         self.operator: Operator | None = None
         self.hint = hint
+        self.idle_s = 300.0  # without a key: locked
         self.alarms = ""
         self.lags_ms: list[float] = []
         self._queued = False
@@ -133,9 +135,15 @@ class StationApp(App[None]):
         self._touched_s = time.monotonic()
 
     def ask_who(self) -> None:
-        """Nobody is signed in: nothing is shown but that."""
+        """Nobody is signed in: nothing is shown but that, and nobody answers another's question."""
         self.use(None)
-        self.push_screen(SignIn(self.check_pin or _whoever), self.use)
+        self._close_dialogs()
+        self.push_screen(SignIn(self.check_pin or _whoever), self._let_in)
+
+    def _let_in(self, operator: Operator | None) -> None:
+        """Somebody signed in: the station may be elsewhere than when it was locked."""
+        self.use(operator)
+        self.call_later(lambda: self.show(self._screen_of(self.situation.state)))
 
     def _tell(self) -> None:
         """Called from the station's thread: one message at a time, the newest wins."""
@@ -146,6 +154,8 @@ class StationApp(App[None]):
     async def on_looked(self) -> None:
         """Something is new."""
         self._queued = False
+        if not self.screen_stack:
+            return  # the screens are being closed
         now = self.situation
         if now.state is not self._shown_state:
             self._follow(now.state)
@@ -159,16 +169,24 @@ class StationApp(App[None]):
         self._shown_state = state
         if state in {State.READY, State.EXPOSING, State.READOUT, State.EXPOSED_NO_IMAGE, State.FAULT}:
             self.bell()
-        self.show(_SCREEN_OF.get(state, "exam"))
+        self.show(self._screen_of(state))
+
+    @staticmethod
+    def _screen_of(state: State) -> str:
+        return _SCREEN_OF.get(state, "exam")
 
     def show(self, name: str) -> None:
         """That screen, above nothing; a sign-in stays."""
         if isinstance(self.screen, SignIn):
             return
-        while len(self.screen_stack) > 2:  # dialogs: what they asked is no longer the question
-            self.pop_screen()
+        self._close_dialogs()
         if self.screen is not self.get_screen(name):
             self.switch_screen(name)
+
+    def _close_dialogs(self) -> None:
+        """What they asked is no longer the question."""
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
 
     # --- actions -------------------------------------------------------------------------------------
 
@@ -266,6 +284,11 @@ class StationApp(App[None]):
                 run = partial(self.action_act, action.name)
                 yield SystemCommand(f"{action.title} ({key})", action.help, run)
 
+    def _fatal_error(self) -> None:
+        """Where it failed, without the values of variables: those hold a patient's name."""
+        self._exit_renderables.append(Traceback(show_locals=False))
+        self._close_messages_no_wait()
+
     # --- watches -------------------------------------------------------------------------------------
 
     async def on_event(self, event: Event) -> None:
@@ -277,7 +300,7 @@ class StationApp(App[None]):
     def _idle(self) -> None:
         idle_s = time.monotonic() - self._touched_s
         free = self.situation.state not in RADIATION and self.attended.task is None
-        if idle_s > _IDLE_S and free and self.operator is not None:
+        if idle_s > self.idle_s and free and self.operator is not None:
             self.ask_who()
 
     def _beat(self) -> None:

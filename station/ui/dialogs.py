@@ -47,11 +47,19 @@ class Choice(Dialog[str | None]):
         yield Label(self._title, classes="title")
         if self._text:
             yield Static(self._text)
-        yield OptionList(*(Option(text, id=name) for name, text in self._choices.items()))
+        numbered = enumerate(self._choices.items(), start=1)
+        yield OptionList(*(Option(Text(f"{number}  {said}"), id=name) for number, (name, said) in numbered))
 
     def on_mount(self) -> None:
         """The list has the keys."""
         self.query_one(OptionList).focus()
+
+    def on_key(self, event: Key) -> None:
+        """A digit chooses at once."""
+        names = list(self._choices)
+        if event.key in "123456789" and int(event.key) <= len(names):
+            event.stop()
+            self.dismiss(names[int(event.key) - 1])
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """That one."""
@@ -145,7 +153,7 @@ class SignIn(ModalScreen[Operator]):
         if event.input.id == "id":
             self.query_one("#pin", Input).focus()
             return
-        id_, pin = self.query_one("#id", Input).value, self.query_one("#pin", Input).value
+        id_, pin = self.query_one("#id", Input).value.strip(), self.query_one("#pin", Input).value
         self.run_worker(lambda: self._sign_in(id_, pin), thread=True, exclusive=True)
 
     def _sign_in(self, id_: str, pin: str) -> None:

@@ -10,7 +10,7 @@ from textual.widgets import DataTable, Input, Static
 
 from station.actions import Situation
 from station.exam import Side, WorklistItem, new_uid
-from station.orders import Row, containing, emergency, select
+from station.orders import AMBIGUOUS, Row, containing, emergency, select
 from station.refresh import Shown
 from station.result import Reason
 from station.states import State
@@ -29,6 +29,7 @@ class WorklistScreen(StationScreen):
         super().__init__()
         self._rows: tuple[Row, ...] = ()
         self._seen: tuple[object, str] | None = None
+        self._pointed = False  # at a row, since the search was typed
 
     def body(self) -> ComposeResult:
         yield Static("", id="age")
@@ -53,6 +54,7 @@ class WorklistScreen(StationScreen):
 
     def on_input_changed(self) -> None:
         """Search as you type."""
+        self._pointed = False
         self._refresh()
 
     def on_key(self, event: Key) -> None:
@@ -61,6 +63,7 @@ class WorklistScreen(StationScreen):
             table = self.query_one(DataTable)
             row = min(max(table.cursor_row + _KEYS[event.key], 0), len(self._rows) - 1)
             table.move_cursor(row=row)
+            self._pointed = True
             self._say()
             event.stop()
 
@@ -78,9 +81,10 @@ class WorklistScreen(StationScreen):
         """The row under the cursor, or what was scanned."""
         typed = self.query_one(Input).value
         scanned = select(self._all(), typed) if typed.strip() else None
+        several = isinstance(scanned, Reason) and scanned.id == AMBIGUOUS
         if isinstance(scanned, Row):
             self._ask(scanned)
-        elif self._rows:
+        elif self._rows and (self._pointed or not several):  # the first of several is nobody's choice
             self._ask(self._rows[self.query_one(DataTable).cursor_row])
         elif isinstance(scanned, Reason):
             self.notify(f"{scanned.message}; {scanned.remedy}", severity="warning", markup=False)

@@ -1,0 +1,236 @@
+"""Days at the terminal, as keys and what is read: what a person does there, and what happens then."""
+
+import pytest
+
+from station.exam import Side
+from station.states import State
+
+
+def opened(attended):
+    """How many exams were opened."""
+    return [entry.name for entry in attended.parts.journal.entries()].count("open_exam")
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)], ids=["120x40", "80x24"])
+def test_a_normal_exam_takes_six_keys_from_the_order_to_the_accepted_image(play, size):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        await t.sees("LEFT HAND", "TEST, Person", "P1", "1961-05-04")
+        await t.expose()
+        await t.sees("LEFT HAND", "TEST, Person", "P1", "1961-05-04")
+        await t.press("a")
+        await t.at("Choice")
+        await t.press("enter")
+        await t.reach(State.STANDBY)
+        await t.at("worklist")
+        assert t.pressed <= 6
+        assert t.exposures == 1
+        assert t.attended.snapshot.finished.objects
+
+    play(story, size=size)
+
+
+@pytest.mark.hazard("wrong-side")
+def test_the_letter_of_the_other_hand_opens_nothing(play):
+    async def story(t):
+        await t.open(letter="r")
+        await t.sees("Nothing was opened")
+        t.turn(20)
+        assert (t.state, t.place) == (State.STANDBY, "Confirm")
+        await t.press("escape")
+        await t.at("worklist")
+        t.turn(20)
+        assert t.state is State.STANDBY
+
+    assert opened(play(story)) == 0
+
+
+@pytest.mark.hazard("wrong-side")
+def test_the_wrong_hand_on_the_panel_blocks_and_the_screen_says_which_one_to_place(play):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        await t.asks_the_person(1)
+        await t.until(lambda: "→ Place the LEFT hand" in t.text, "the instruction")
+        await t.press("space")
+        t.turn(100)
+        assert (t.state, t.exposures) == (State.POSITIONING, 0)
+        await t.asks_the_person(1)
+        await t.ready()
+        await t.sees("✔ READY")
+
+    play(story)
+
+
+def test_an_emergency_patient_is_examined_without_an_order(play):
+    async def story(t):
+        await t.reach(State.STANDBY)
+        await t.press("f8")
+        await t.at("Emergency")
+        await t.press(*"Test", "enter", "enter", "tab", "enter")
+        await t.at("Confirm")
+        await t.sees("LEFT HAND", "birth date UNKNOWN")
+        await t.press("l")
+        await t.ready()
+        item = t.attended.snapshot.job.exam.item
+        assert (item.patient.name, item.side) == ("Test", Side.LEFT)
+        assert item.patient.id.startswith("EMERGENCY-")
+
+    play(story)
+
+
+@pytest.mark.hazard("unintended-exposure")
+@pytest.mark.parametrize("state", [State.PREPARING, State.READY])
+@pytest.mark.parametrize("how", ["escape", "the hand lets go"])
+def test_what_was_prepared_is_given_up_without_an_exposure(play, state, how):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        await t.press("space")
+        await t.reach(state)
+        if how == "escape":
+            await t.press("escape")
+        else:
+            t.attended.switch.let_go()
+        await t.reach(State.POSITIONING)
+        t.turn(100)
+        assert (t.state, t.exposures) == (State.POSITIONING, 0)
+        await t.at("exam")
+
+    play(story)
+
+
+def test_a_rejected_image_has_a_coded_reason_and_is_taken_again(play):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        await t.expose()
+        await t.press("r")
+        await t.at("Choice")
+        await t.sees("This was exposure 1", "Positioning")
+        await t.press("3")
+        await t.ready()
+        await t.expose()
+        assert t.exposures == 2
+        first, second = t.attended.snapshot.exposures
+        assert first.rejected.code == "111209"
+        assert second.rejected is None
+
+    play(story)
+
+
+def test_what_is_not_possible_says_why(play):
+    async def story(t):
+        await t.reach(State.STANDBY)
+        await t.press("f3")
+        await t.is_told("no patient is chosen")
+        await t.open()
+        await t.ready()
+        await t.press("n")
+        await t.press("space")
+        await t.reach(State.READY)
+        await t.press("f2")
+        await t.is_told("the exposure comes first: ready")
+        assert t.place == "exam"
+
+    play(story)
+
+
+@pytest.mark.hazard("image-lost")
+def test_a_station_that_died_in_review_comes_back_to_the_image_and_exposes_nothing_again(
+    play, attend, mocker
+):
+    async def until_the_image(t):
+        await t.open()
+        await t.ready()
+        await t.expose()
+
+    async def back(t):
+        await t.reach(State.REVIEW)
+        await t.at("review")
+        await t.sees("TEST, Person", "LEFT HAND")
+        assert len(t.attended.snapshot.exposures) == 1
+        assert t.exposures == 0
+
+    exam = play(until_the_image).snapshot.job.exam
+    assert play(back).snapshot.job.exam == exam
+
+
+@pytest.mark.hazard("image-lost")
+def test_screens_that_are_closed_during_readout_lose_nothing(play):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        await t.press("space")
+        await t.reach(State.READY)
+        await t.press("space")
+        await t.reach(State.READOUT)
+
+    attended = play(story)
+    assert attended.snapshot.state is State.READOUT
+    attended.finish()
+    job, (exposure,) = attended.snapshot.job, attended.snapshot.exposures
+    assert attended.snapshot.state is State.REVIEW
+    assert attended.parts.spool.raw(job.exam, exposure).pixels.any()
+
+
+def test_without_a_camera_the_operators_list_is_asked_for(play, small_room):
+    devices = small_room.devices.model_copy(update={"camera": None})
+
+    async def story(t):
+        await t.open()
+        await t.reach(State.POSITIONING)
+        await t.at("exam")
+        t.turn(50)
+        assert not t.attended.snapshot.view.readiness.ready
+        await t.press("k")
+        await t.at("Choice")
+        await t.press("2")
+        await t.ready()
+
+    play(story, room=small_room.model_copy(update={"devices": devices}))
+
+
+@pytest.mark.hazard("wrong-patient")
+def test_a_station_left_alone_locks_exposes_nothing_and_gives_the_exam_back(play, sign_in):
+    async def sign_in_as(t, name):
+        await t.at("SignIn")
+        await t.press(*name, "enter", "enter")
+        await t.seen(lambda: t.app.operator is not None, "somebody signed in")
+
+    async def story(t):
+        await sign_in_as(t, "first")
+        await t.open()
+        await t.ready()
+        t.app.idle_s = 0
+        await t.at("SignIn")
+        t.app.idle_s = 300
+        assert "TEST, Person" not in t.text
+        t.turn(10)
+        await t.press("space")
+        t.attended.switch.squeeze()
+        t.turn(100)
+        assert (t.state, t.exposures) == (State.POSITIONING, 0)
+        t.attended.switch.let_go()
+        await sign_in_as(t, "second")
+        await t.ready()
+        await t.sees("TEST, Person")
+        assert t.attended.snapshot.signed_in.by == "second"
+
+    play(story, sign_in=sign_in)
+
+
+def test_whoever_signs_in_after_a_restart_sees_the_image_that_waits(play, sign_in):
+    async def until_the_image(t):
+        await t.open()
+        await t.ready()
+        await t.expose()
+
+    async def back(t):
+        await t.reach(State.REVIEW)
+        await t.press("a", "enter", "enter")
+        await t.at("review")
+
+    play(until_the_image)
+    play(back, sign_in=sign_in)
