@@ -176,7 +176,7 @@ def test_while_radiation_is_possible_nothing_leads_away_from_the_exam():
             assert action(name).why_not(situation(state, somebody(Role.TECHNOLOGIST))), (state, name)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     st.sampled_from(State),
     st.none() | st.sampled_from(Role).map(somebody),
