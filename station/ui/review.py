@@ -243,14 +243,16 @@ def _result(now: Situation) -> Text:
         for reason in found.reasons:
             text.append(f"× {reason.message}\n  → {reason.remedy}\n")
     else:
-        _measured(text, found)
+        _density(text, found)
     _sides(text, now)
+    if isinstance(found, DxrResult):
+        _measured(text, found)
     if snapshot.exposures:
         _exposed(text, snapshot.exposures[-1], outcome)
     return text
 
 
-def _measured(text: Text, found: DxrResult) -> None:
+def _density(text: Text, found: DxrResult) -> None:
     bmd = found.bmd_g_cm2
     text.append(
         f"DXR-BMD {_with(bmd)} g/cm² (estimate)\n" if bmd else "no density: ratios only\n", style="bold"
@@ -259,6 +261,9 @@ def _measured(text: Text, found: DxrResult) -> None:
         z = f"   Z {found.z_score:+.1f}" if found.z_score is not None else ""
         text.append(f"T {found.t_score:+.1f}{z}", style="bold")
         text.append(f"   {found.reference}, {found.reference_status or 'status unknown'}\n")
+
+
+def _measured(text: Text, found: DxrResult) -> None:
     if found.triage is not None:
         text.append(f"{found.triage.band}: {found.triage.message}\n")
         text.append("".join(f"  {caveat}\n" for caveat in found.triage.caveats), style="italic")
