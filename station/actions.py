@@ -7,7 +7,7 @@ that has no use for it. Keys come from `config/keys.yaml`.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from station.attended import RADIATION, Task
+from station.attended import RADIATION, Attended, Task
 from station.controller import Snapshot
 from station.operators import Operator, may
 from station.operators import Task as Duty
@@ -77,6 +77,10 @@ def _duty(duty: Duty, then: Why = _always) -> Why:
         return then(now)
 
     return why
+
+
+def _signed_in(now: Situation) -> str:
+    return _NOTHING if now.operator else "the station is locked; sign in"
 
 
 def _no_task(then: Why) -> Why:
@@ -204,7 +208,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("review", "invert", "Invert", "Bone dark or bright."),
     Action("review", "outlines", "Outlines", "Edges and regions over the picture."),
     Action("review", "fit", "Fit", "The whole picture."),
-    Action("outbox", "retry", "Retry", "Send a parked job again."),
+    Action("outbox", "retry", "Retry", "Send a parked job again.", _signed_in),
+    Action("outbox", "retry_all", "Retry all", "All parked jobs of this destination again.", _signed_in),
     Action(
         "service",
         "calibrate",
@@ -219,8 +224,15 @@ ACTIONS: tuple[Action, ...] = (
         "End the work under way.",
         lambda now: _NOTHING if now.task else "nothing is under way",
     ),
-    Action("recorder", "release", "Release", "Release this exam's result and charge.", _no_task(_always)),
-    Action("recorder", "play", "Play", "Replay in the time it took."),
+    Action(
+        "recorder",
+        "release",
+        "Release",
+        "Release this exam's result and charge.",
+        _duty(Duty.RELEASE_CHARGE, _no_task(_in(State.STANDBY, State.REVIEW))),
+    ),
+    Action("recorder", "next_grave", "Next ×", "On to the next refusal, fault or doubt."),
+    Action("recorder", "play", "Play", "Replay in the time it took; again: stop."),
     Action("recorder", "earlier_step", "Back", "One step back."),
     Action("recorder", "later_step", "On", "One step on."),
 )
@@ -229,3 +241,21 @@ ACTIONS: tuple[Action, ...] = (
 def actions(place: str) -> tuple[Action, ...]:
     """Those of one screen."""
     return tuple(action for action in ACTIONS if action.place == place)
+
+
+def record_deed(attended: Attended, operator: Operator, name: str, exam: str = "", **detail: str) -> None:
+    """What somebody did beside the exam in hand, for the journal; on disk when this returns."""
+    _record(attended, operator, ("operator", name), exam, detail)
+
+
+def record_refusal(attended: Attended, operator: Operator, name: str, exam: str, why: str) -> None:
+    """What somebody asked for beside the exam in hand, and why it was not done."""
+    _record(attended, operator, ("refusal", name), exam, {"message": why})
+
+
+def _record(
+    attended: Attended, operator: Operator, entry: tuple[str, str], exam: str, detail: dict[str, str]
+) -> None:
+    who = {"operator": operator.id, "role": operator.role}
+    parts, state = attended.parts, attended.snapshot.state
+    parts.journal.record(entry, state, parts.clock.wall(), exam or None, who | detail)

@@ -4,14 +4,17 @@ There is one way from the folder to the study, taken when an image is accepted, 
 physician releases the result a week later; so all of them make the same.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from station import billing
 from station.dispatch import Dispatch
+from station.exam import Exam
 from station.issue import Papers
 from station.pipeline import Setting
+from station.positioning import Points
 from station.result import DxrResult, Refused
-from station.spool import Record, Spool
+from station.spool import Record, Spool, SpoolError
 from station.study import Study
 
 
@@ -52,6 +55,36 @@ def papers_of(books: Books, record: Record) -> tuple[Study, Papers]:
     study = replace(study, code=charge.code)
     earlier = books.dispatch.earlier(record.exam)
     return study, Papers(books.setting.reference, charge, earlier)
+
+
+def earlier_pose(books: Books, exam: Exam) -> Points:
+    """Outline of the same hand in its newest accepted exam here, (row, column) in mm on the panel.
+
+    Empty where there is none: other stations' outlines are not known.
+    """
+    newest: Record | None = None
+    for path in books.spool.root.glob("*/exam.json"):
+        if exam.item.patient.id not in path.read_text(encoding="utf-8"):
+            continue  # most folders are somebody else's, and reading a whole record takes longer
+        with suppress(SpoolError):
+            record = books.spool.record(path.parent)
+            item = record.exam.item
+            same = item.patient.id == exam.item.patient.id and item.side is exam.item.side
+            if record.closed == "accepted" and same and record.exam.uid != exam.uid:
+                later = newest is None or record.exam.opened_at > newest.exam.opened_at
+                newest = record if later else newest
+    if newest is None:
+        return ()
+    with suppress(SpoolError):
+        exposure = newest.exposures[-1]
+        found, spacing = (
+            books.spool.findings(newest.exam, exposure),
+            books.spool.raw(newest.exam, exposure).spacing_mm,
+        )
+        for outline in found.outlines if found and spacing else ():
+            if outline.kind == "hand" and spacing:
+                return tuple((float(r) * spacing[0], float(c) * spacing[1]) for r, c in outline.points_px)
+    return ()
 
 
 def _facts(study: Study, record: Record, books: Books) -> billing.Facts:

@@ -33,7 +33,7 @@ class Entry:
 
     number: int
     at: datetime
-    kind: str  # trigger, refusal, device, network
+    kind: str  # trigger, refusal, device, network, operator
     name: str
     state: str  # after the event; empty where the station's state has no part in it
     exam: str | None  # UID

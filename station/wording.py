@@ -59,7 +59,12 @@ _NETWORK: Mapping[str, str] = {
     "reached": "{destination} answers again",
     "failed": "delivery to {destination} failed inside the station",
 }
-_SENTENCES = {"trigger": _TRIGGERS, "device": _DEVICES, "network": _NETWORK}
+_OPERATOR: Mapping[str, str] = {
+    "calibrate": "calibration asked for",
+    "release": "release of result and charge asked for",
+    "retry": "{job} sent again to {destination}",
+}
+_SENTENCES = {"trigger": _TRIGGERS, "device": _DEVICES, "network": _NETWORK, "operator": _OPERATOR}
 _GRAVE = frozenset(
     {
         ("trigger", T.EXPOSURE_UNRESOLVED),

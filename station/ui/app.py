@@ -10,6 +10,7 @@ from datetime import date
 from functools import partial
 from typing import Any
 
+from rich.traceback import Traceback
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.events import Event, Key, MouseEvent
@@ -152,6 +153,8 @@ class StationApp(App[None]):
     async def on_looked(self) -> None:
         """Something is new."""
         self._queued = False
+        if not self.screen_stack:
+            return  # the screens are being closed
         now = self.situation
         if now.state is not self._shown_state:
             self._follow(now.state)
@@ -279,6 +282,11 @@ class StationApp(App[None]):
                 key = shown(self.keys.of(action.place)[action.name])
                 run = partial(self.action_act, action.name)
                 yield SystemCommand(f"{action.title} ({key})", action.help, run)
+
+    def _fatal_error(self) -> None:
+        """Where it failed, without the values of variables: those hold a patient's name."""
+        self._exit_renderables.append(Traceback(show_locals=False))
+        self._close_messages_no_wait()
 
     # --- watches -------------------------------------------------------------------------------------
 

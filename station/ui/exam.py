@@ -5,15 +5,18 @@ image is on disk.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
+from station import dossier
 from station.actions import Situation
 from station.devices import RoomInputs, SwitchStage
-from station.exam import DISCONTINUATION_REASONS, Exposure
+from station.dossier import Books
+from station.exam import DISCONTINUATION_REASONS, Exam, Exposure
 from station.positioning import CHECKLIST, Points, confirmed
 from station.readiness import Finding, Severity
 from station.states import State, Trigger
@@ -48,6 +51,7 @@ class ExamScreen(StationScreen):
         self._earlier: Points = ()
         self._with_earlier = True
         self._seen_at = -1.0
+        self._uid = ""
 
     def body(self) -> ComposeResult:
         yield Static("", id="large")
@@ -62,7 +66,10 @@ class ExamScreen(StationScreen):
 
     def look(self, now: Situation) -> None:
         """Everything anew; the picture only when there is a newer one."""
-        view = now.snapshot.view
+        view, job = now.snapshot.view, now.snapshot.job
+        if job is not None and job.exam.uid != self._uid:
+            self._uid, self._earlier = job.exam.uid, ()
+            self.run_worker(partial(self._find_earlier, job.exam), thread=True, exclusive=True)
         self._say(now)
         self.query_one("#findings", Static).update(_findings(now))
         self.query_one("#technique", Static).update(_technique(now))
@@ -70,6 +77,12 @@ class ExamScreen(StationScreen):
         if view.picture is not None and view.picture.at != self._seen_at:
             self._seen_at = view.picture.at
             self._draw(now)
+
+    def _find_earlier(self, exam: Exam) -> None:
+        parts = self.station.attended.parts
+        outline = dossier.earlier_pose(Books(parts.spool, parts.setting, parts.dispatch), exam)
+        if exam.uid == self._uid:
+            self._earlier = outline
 
     def on_picture_resized(self) -> None:
         """Drawn anew in the new size."""

@@ -1,23 +1,36 @@
 """What is on its way to the hospital: each object's chain, and what is parked with its reason."""
 
+import asyncio
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import DataTable, Static
 
-from station.actions import Situation
-from station.outbox.job import Job, State
+from station.actions import Situation, record_deed
+from station.operators import Operator
+from station.outbox.job import Job, Kind, State, Summary
+from station.outbox.queue import Outbox
 from station.ui.frame import StationScreen
 
 _EVERY_S = 1.0
 _MARKS = {
+    State.PARKED: "× PARKED",
     State.PENDING: "… waiting",
     State.STORED: "◔ stored",
     State.COMMITTED: "✔ kept",
-    State.PARKED: "× PARKED",
+}
+_WORDS = {
+    Kind.OBJECT: "object",
+    Kind.STEP_CREATED: "step begun",
+    Kind.STEP_SET: "step ended",
+    Kind.RESULTS: "results",
+    Kind.CHARGE: "charge",
+    Kind.BUNDLE: "FHIR bundle",
 }
 _MOST = 500  # rows: the newest, after all that are parked
+_TROUBLES = 2  # destinations whose trouble is told above the table; the rest by their jobs
 
 
 class OutboxScreen(StationScreen):
@@ -28,6 +41,8 @@ class OutboxScreen(StationScreen):
     def __init__(self) -> None:
         super().__init__()
         self._jobs: tuple[Job, ...] = ()
+        self._chosen_id = ""
+        self._asking = False
 
     def body(self) -> ComposeResult:
         yield Static("", id="outbox-note")
@@ -38,77 +53,166 @@ class OutboxScreen(StationScreen):
         """Columns; then look every second while shown."""
         super().on_mount()
         table = self.query_one(DataTable)
-        table.add_columns("state", "what", "to", "made", "stored", "kept", "tries", "object")
+        table.add_columns("state", "what", "to", "created", "stored", "kept", "tries", "name")
         table.focus()
         self.set_interval(_EVERY_S, self._ask)
+
+    def on_screen_resume(self) -> None:
+        """Shown again: jobs went on meanwhile."""
+        super().on_screen_resume()
         self._ask()
 
     def look(self, now: Situation) -> None:
         """The outbox has its own pace."""
         del now
 
+    # --- actions -------------------------------------------------------------------------------------
+
     def do_retry(self) -> None:
         """The parked job under the cursor."""
         job = self._chosen()
-        if job is None or job.state is not State.PARKED:
-            self.notify(
-                "only a parked job can be sent again; the others go by themselves", severity="warning"
-            )
+        self._send_again([job] if job else [])
+
+    def do_retry_all(self) -> None:
+        """All that is parked for the destination under the cursor."""
+        job = self._chosen()
+        self._send_again([one for one in self._jobs if job and one.destination == job.destination])
+
+    def _send_again(self, jobs: Sequence[Job]) -> None:
+        parked = [job for job in jobs if job.state is State.PARKED]
+        operator = self.station.operator
+        if not parked or operator is None:
+            words = "only a parked job can be sent again; the others go by themselves"
+            self.notify(words, severity="warning", markup=False)
             return
-        try:
-            self.station.attended.parts.dispatch.outbox.retry(job.id)
-        except ValueError as error:
-            self.notify(f"{error}", severity="warning", markup=False)
-        self._ask()
+        self.run_worker(self._retry(parked, operator), group="retry")
+
+    async def _retry(self, jobs: Sequence[Job], operator: Operator) -> None:
+        """Beside the loop: every job is a write that waits for the disk."""
+        refused = await asyncio.to_thread(self._retried, jobs, operator)
+        if refused:
+            self.notify("; ".join(refused), title="Not sent again", severity="warning", markup=False)
+        else:
+            self.notify(f"{len(jobs)} sent again", markup=False)
+        self._show(*await asyncio.to_thread(_newest, self._outbox))
+
+    def _retried(self, jobs: Sequence[Job], operator: Operator) -> list[str]:
+        refused: list[str] = []
+        for job in jobs:
+            try:
+                self._outbox.retry(job.id)
+            except (ValueError, OSError) as error:
+                refused.append(str(error))
+            else:
+                said = {"job": job.id, "destination": job.destination}
+                record_deed(self.station.attended, operator, "retry", job.exam_uid, **said)
+        return refused
+
+    # --- what is shown -------------------------------------------------------------------------------
+
+    @property
+    def _outbox(self) -> Outbox:
+        return self.station.attended.parts.dispatch.outbox
 
     def on_data_table_row_highlighted(self) -> None:
         """What stands in the way of this one."""
         job = self._chosen()
-        note = self.query_one("#job-note", Static)
-        if job is None:
-            note.update("")
-        elif job.error:
-            note.update(Text(f"{job.error} → {job.remedy}", style="bold"))
-        else:
-            note.update(Text(f"{job.name}  exam {job.exam_uid}"))
+        self._chosen_id = job.id if job else ""
+        self.query_one("#job-note", Static).update(_chain(job) if job else Text())
 
     def _chosen(self) -> Job | None:
         row = self.query_one(DataTable).cursor_row
         return self._jobs[row] if 0 <= row < len(self._jobs) else None
 
     def _ask(self) -> None:
-        if self.is_current:
-            self.run_worker(self._read, thread=True, exclusive=True)
+        if self.is_current and not self._asking:
+            self._asking = True
+            self.run_worker(self._read(), group="read")
 
-    def _read(self) -> None:
-        outbox = self.station.attended.parts.dispatch.outbox
-        jobs = outbox.jobs()
-        parked = [job for job in jobs if job.state is State.PARKED]
-        others = [job for job in jobs if job.state is not State.PARKED]
-        self.app.call_from_thread(self._fill, (*parked, *others[::-1][: _MOST - len(parked)]), len(jobs))
+    async def _read(self) -> None:
+        """In a thread: there may be thousands of jobs, and their lock is the couriers'."""
+        try:
+            jobs, summaries = await asyncio.to_thread(_newest, self._outbox)
+        finally:
+            self._asking = False
+        self._show(jobs, summaries)
 
-    def _fill(self, jobs: tuple[Job, ...], total: int) -> None:
-        counts = ", ".join(f"{sum(j.state is s for j in jobs)} {mark[2:]}" for s, mark in _MARKS.items())
-        more = f" (the newest {len(jobs)} of {total})" if total > len(jobs) else ""
-        self.query_one("#outbox-note", Static).update(
-            f"{counts}{more}" if jobs else "nothing was to be sent yet"
-        )
+    def _show(self, jobs: tuple[Job, ...], summaries: tuple[Summary, ...]) -> None:
+        if not self.query("#jobs"):  # the screens ended meanwhile
+            return
+        self.query_one("#outbox-note", Static).update(_overview(summaries, len(jobs)))
         if jobs == self._jobs:
             return
-        self._jobs = jobs
         table = self.query_one(DataTable)
-        at = table.cursor_row
+        chosen_id = self._chosen_id
+        self._jobs = jobs
         table.clear()
         for job in jobs:
-            table.add_row(*(Text(cell) for cell in _cells(job)))
-        if jobs:
-            table.move_cursor(row=min(at, len(jobs) - 1))
+            style = "bold" if job.state is State.PARKED else ""
+            table.add_row(*(Text(cell, style) for cell in _cells(job)))
+        row = next((n for n, job in enumerate(jobs) if job.id == chosen_id), 0)
+        table.move_cursor(row=row)
+        self.on_data_table_row_highlighted()
+
+
+def _newest(outbox: Outbox) -> tuple[tuple[Job, ...], tuple[Summary, ...]]:
+    """What is parked, then the newest of the others."""
+    jobs = outbox.jobs()
+    parked = [job for job in jobs if job.state is State.PARKED]
+    others = [job for job in jobs if job.state is not State.PARKED]
+    return (*parked, *others[::-1][: max(_MOST - len(parked), 0)]), outbox.summary()
+
+
+def _overview(summaries: Sequence[Summary], rows: int) -> Text:
+    """Counts over all jobs, then whose trouble is worst."""
+    counts = {state: sum(one.counts[state] for one in summaries) for state in _MARKS}
+    total = sum(counts.values())
+    if not total:
+        return Text("nothing was to be sent yet")
+    text = Text("   ".join(f"{counts[state]} {mark}" for state, mark in _MARKS.items() if counts[state]))
+    text.stylize("bold")
+    if total > rows:
+        text.append(f"   (parked and newest {rows} of {total} are listed)", "not bold")
+    for trouble in list(_troubles(summaries))[:_TROUBLES]:
+        text.append(f"\n{trouble}", "not bold")
+    return text
+
+
+def _troubles(summaries: Sequence[Summary]) -> Iterator[str]:
+    """Destinations with parked jobs first, then those that do not answer."""
+    for one in summaries:
+        if parked := one.counts[State.PARKED]:
+            yield f"× {one.destination}: {parked} parked; choose a row for reason and remedy"
+    for one in summaries:
+        if one.error and not one.counts[State.PARKED]:
+            yield f"… {one.destination}: {one.error} → {one.remedy}"
+
+
+def _chain(job: Job) -> Text:
+    """One job's way so far, and what stands in it."""
+    steps = [f"created {_time(job.created_at)}"]
+    for word, at in (("stored", job.stored_at), ("kept", job.committed_at)):
+        steps.append(f"{word} {_time(at)}{_after(job.created_at, at)}" if at else f"{word} —")
+    text = Text(" → ".join(steps), style="bold")
+    if job.error:
+        text.append(f"\n{job.error} → {job.remedy}", "bold")
+    elif job.after and job.state is State.PENDING:
+        text.append(f"\ngoes after {job.after}", "not bold")
+    if job.warning:
+        text.append(f"\nthe archive says: {job.warning}", "not bold")
+    lost = f"   lost {job.lost} times by the archive" if job.lost else ""
+    text.append(f"\n{job.name}  exam {job.exam_uid}{lost}", "not bold")
+    return text
 
 
 def _cells(job: Job) -> tuple[str, ...]:
     times = (_time(job.created_at), _time(job.stored_at), _time(job.committed_at))
-    return (_MARKS[job.state], str(job.kind), job.destination, *times, str(job.attempts), job.name[-24:])
+    return (_MARKS[job.state], _WORDS[job.kind], job.destination, *times, str(job.attempts), job.name[-8:])
 
 
 def _time(at: datetime | None) -> str:
-    return f"{at.astimezone():%H:%M:%S}" if at else ""
+    return f"{at.astimezone():%H:%M:%S}" if at else "—"
+
+
+def _after(began: datetime | None, at: datetime) -> str:
+    return f" (+{(at - began).total_seconds():.1f} s)" if began else ""

@@ -1,6 +1,8 @@
 """The flight recorder: any exam of this station, step by step, as the journal has it."""
 
-from functools import partial
+import asyncio
+import json
+from dataclasses import replace
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -9,13 +11,18 @@ from textual.timer import Timer
 from textual.widgets import DataTable, Static
 
 from station import amend, recording
+from station.actions import Situation, record_deed, record_refusal
+from station.attended import Attended
 from station.dossier import Books
 from station.exam import Release
-from station.operators import Role, Task, may
+from station.operators import Operator, Role
 from station.recording import Recorded, Step
+from station.spool import SpoolError
 from station.ui.frame import StationScreen, person_name
 
 _LONGEST_WAIT_S = 2.0  # in a replay: people's thinking is left out
+_MOST = 200  # exams in the list, the newest
+_TOLD = frozenset({"message", "findings", "operator", "by", "role"})  # said by sentence and name already
 
 
 class RecorderScreen(StationScreen):
@@ -29,6 +36,7 @@ class RecorderScreen(StationScreen):
         self._steps: tuple[Step, ...] = ()
         self._uid = ""
         self._timer: Timer | None = None
+        self._releasing = False
 
     def body(self) -> ComposeResult:
         with Horizontal(id="recorder"):
@@ -39,8 +47,10 @@ class RecorderScreen(StationScreen):
         yield Static("", id="step-note")
 
     def on_mount(self) -> None:
-        """Columns; the list of exams has the keys."""
+        """Columns; the list of exams has the keys, but those that step belong to the screen."""
         super().on_mount()
+        for found in self._bindings.key_to_bindings.values():
+            found[:] = [replace(one, priority=one.action.startswith("app.act")) for one in found]
         self.query_one("#exams", DataTable).add_columns("opened", "patient", "end")
         self.query_one("#steps", DataTable).add_columns("at ms", "+ms", "state", "what happened")
         self.query_one("#exams", DataTable).focus()
@@ -48,69 +58,94 @@ class RecorderScreen(StationScreen):
     def on_screen_resume(self) -> None:
         """The journal may have grown."""
         super().on_screen_resume()
-        self.run_worker(self._read_exams, thread=True, exclusive=True)
+        self.run_worker(self._read_exams(), exclusive=True, group="exams")
 
-    def _read_exams(self) -> None:
+    def on_screen_suspend(self) -> None:
+        """Nobody looks: a replay stops."""
+        self._stop()
+
+    def look(self, now: Situation) -> None:
+        """A release ended: say how."""
+        if self._releasing and now.task is None:
+            self._releasing = False
+            self.notify(self.station.attended.news, markup=False)
+            self.run_worker(self._read_exams(), exclusive=True, group="exams")
+
+    # --- what is shown -------------------------------------------------------------------------------
+
+    async def _read_exams(self) -> None:
+        """In a thread, as all that reads the journal: the longer the station lives, the longer it takes."""
         parts = self.station.attended.parts
-        found = recording.exams(parts.journal, parts.spool)[:200]
-        names = [_who(one) for one in found]
-        self.app.call_from_thread(self._fill_exams, found, names)
 
-    def _fill_exams(self, found: list[Recorded], names: list[str]) -> None:
-        table = self.query_one("#exams", DataTable)
-        at, self._exams = table.cursor_row, found
+        def read() -> list[tuple[Recorded, str]]:
+            found = recording.exams(parts.journal, parts.spool)[:_MOST]
+            return [(one, _who(one)) for one in found]
+
+        named = await asyncio.to_thread(read)
+        if self.query("#exams"):  # else the screens ended meanwhile
+            self._fill_exams(named)
+
+    def _fill_exams(self, named: list[tuple[Recorded, str]]) -> None:
+        table, uid = self.query_one("#exams", DataTable), self._uid
+        self._exams = [one for one, _ in named]
         table.clear()
-        for one, name in zip(found, names, strict=True):
-            cells = (f"{one.opened_at.astimezone():%d %b %H:%M}", name, f"{one.ended} {one.code}")
+        for one, name in named:
+            opened = one.opened_at.astimezone()
+            when = f"{opened:%H:%M}" if opened.date() == self.station.today else f"{opened:%d %b %H:%M}"
+            cells = (when, name, f"{one.ended} {one.code}".strip())
             table.add_row(*(Text(cell) for cell in cells))
-        if found:
-            table.move_cursor(row=min(at, len(found) - 1))
+        if not named:
+            self.query_one("#moment", Static).update("no exam was made here yet")
+            return
+        row = next((n for n, one in enumerate(self._exams) if one.uid == uid), 0)
+        table.move_cursor(row=row)
+        self._choose(row)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Another exam's steps, or another step."""
-        if event.data_table.id == "exams" and 0 <= event.cursor_row < len(self._exams):
-            uid = self._exams[event.cursor_row].uid
-            if uid != self._uid:
-                self._uid = uid
-                self.run_worker(partial(self._read_steps, uid), thread=True, exclusive=True)
-        elif event.data_table.id == "steps":
+        if event.data_table.id == "steps":
             self._show_step()
+        elif event.cursor_row < len(self._exams) and self._exams[event.cursor_row].uid != self._uid:
+            self._stop()
+            self._choose(event.cursor_row)
 
-    def _read_steps(self, uid: str) -> None:
-        steps = recording.steps(self.station.attended.parts.journal, uid)
-        self.app.call_from_thread(self._fill_steps, uid, steps)
+    def _choose(self, row: int) -> None:
+        self._uid = self._exams[row].uid
+        self.run_worker(self._read_steps(self._uid), exclusive=True, group="steps")
 
-    def _fill_steps(self, uid: str, steps: tuple[Step, ...]) -> None:
-        if uid != self._uid:
-            return
-        self._steps = steps
+    async def _read_steps(self, uid: str) -> None:
+        steps = await asyncio.to_thread(recording.steps, self.station.attended.parts.journal, uid)
+        if self.query("#steps") and uid == self._uid:
+            self._fill_steps(steps)
+
+    def _fill_steps(self, steps: tuple[Step, ...]) -> None:
         table = self.query_one("#steps", DataTable)
+        same = self._steps and steps and self._steps[0].number == steps[0].number
+        row = table.cursor_row if same else 0
+        self._steps = steps
         table.clear()
         for step in steps:
-            mark = "× " if step.grave else ""
-            cells = (
-                f"{step.offset_ms:.0f}",
-                f"{step.since_previous_ms:.0f}",
-                step.state,
-                mark + step.sentence,
-            )
-            table.add_row(*(Text(cell, style="bold" if step.grave else "") for cell in cells))
+            mark, style = ("× ", "bold") if step.grave else ("", "")
+            times = (f"{step.offset_ms:.0f}", f"{step.since_previous_ms:.0f}")
+            cells = (*times, step.state, mark + step.sentence)
+            table.add_row(*(Text(cell, style) for cell in cells))
+        table.move_cursor(row=row)
         self._show_step()
 
     def _show_step(self) -> None:
         row = self.query_one("#steps", DataTable).cursor_row
         if not 0 <= row < len(self._steps):
-            self.query_one("#moment", Static).update("no exam is chosen")
             return
         moment, step = recording.moment_at(self._steps, row), self._steps[row]
         dap = f", DAP {moment.dap_ugym2:.2f} µGy·m²" if moment.dap_ugym2 is not None else ""
         unknown = f", {moment.doses_unknown} not reported yet" if moment.doses_unknown else ""
-        text = Text(f"step {row + 1} of {len(self._steps)}  {moment.state.upper()}", style="bold")
-        text.append(f"\n{moment.exposures} exposures, {moment.mas:.2f} mAs{dap}{unknown}", style="not bold")
+        graves = sum(one.grave for one in self._steps)
+        play = "▶ " if self._timer else ""
+        text = Text(f"{play}step {row + 1} of {len(self._steps)}  {moment.state.upper()}", style="bold")
+        text.append(f"   {graves} marked ×\n" if graves else "\n", style="not bold")
+        text.append(f"{moment.exposures} exposures, {moment.mas:.2f} mAs{dap}{unknown}", style="not bold")
         self.query_one("#moment", Static).update(text)
-        found = ", ".join(moment.findings)
-        said = f"{step.at.astimezone():%H:%M:%S}  {step.sentence}  {step.who}"
-        self.query_one("#step-note", Static).update(Text(f"{said}  {found}"))
+        self.query_one("#step-note", Static).update(_detail(step, moment.findings))
 
     # --- actions -------------------------------------------------------------------------------------
 
@@ -121,6 +156,15 @@ class RecorderScreen(StationScreen):
     def do_earlier_step(self) -> None:
         """One back."""
         self._move(-1)
+
+    def do_next_grave(self) -> None:
+        """The next one behind the cursor, from the end to the first again."""
+        at = self.query_one("#steps", DataTable).cursor_row
+        graves = [row for row, step in enumerate(self._steps) if step.grave]
+        if not graves:
+            self.notify("nothing in this exam was refused, faulty or in doubt", markup=False)
+            return
+        self.query_one("#steps", DataTable).move_cursor(row=next((r for r in graves if r > at), graves[0]))
 
     def _move(self, by: int) -> bool:
         table = self.query_one("#steps", DataTable)
@@ -133,10 +177,15 @@ class RecorderScreen(StationScreen):
     def do_play(self) -> None:
         """From here in the time it took; again: stop."""
         if self._timer is not None:
+            self._stop()
+        else:
+            self._next()
+        self._show_step()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
             self._timer.stop()
             self._timer = None
-            return
-        self._next()
 
     def _next(self) -> None:
         row = self.query_one("#steps", DataTable).cursor_row + 1
@@ -151,15 +200,28 @@ class RecorderScreen(StationScreen):
 
     def do_release(self) -> None:
         """The chosen exam's charge; by a physician its report."""
-        operator = self.station.operator
-        if operator is None or not may(operator.role, Task.RELEASE_CHARGE):
-            self.notify("not for this role; a technologist or physician must sign in", severity="warning")
+        operator, attended, uid = self.station.operator, self.station.attended, self._uid
+        if operator is None or not uid:
+            self.notify("no exam is chosen", severity="warning")
             return
-        attended = self.station.attended
-        parts, uid = attended.parts, self._uid
-        given = Release(operator.name, parts.clock.wall(), operator.role is Role.PHYSICIAN)
-        books = Books(parts.spool, parts.setting, parts.dispatch)
-        attended.begin("release", lambda _: amend.release(books, uid, given), steps=1)
+        try:
+            attended.begin("release", lambda _: _release(attended, operator, uid), steps=1)
+        except ValueError as error:  # another task began between look and key
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        self._releasing = True
+
+
+def _release(attended: Attended, operator: Operator, uid: str) -> None:
+    """On the station's thread. Raises ValueError with whatever stands in the way, journalled."""
+    parts = attended.parts
+    given = Release(operator.name, parts.clock.wall(), operator.role is Role.PHYSICIAN)
+    record_deed(attended, operator, "release", uid)
+    try:
+        amend.release(Books(parts.spool, parts.setting, parts.dispatch), uid, given)
+    except (ValueError, SpoolError, OSError) as error:
+        record_refusal(attended, operator, "release", uid, str(error))
+        raise ValueError(str(error)) from error
 
 
 def _who(one: Recorded) -> str:
@@ -167,3 +229,17 @@ def _who(one: Recorded) -> str:
         return "calibration"
     exam = one.exam()
     return person_name(exam.item.patient.name) if exam else "(folder gone)"
+
+
+def _detail(step: Step, findings: tuple[str, ...]) -> Text:
+    """The whole row: time, sentence, who, and what else it says."""
+    text = Text(f"{step.at.astimezone():%H:%M:%S}  {'× ' if step.grave else ''}{step.sentence}", "bold")
+    text.append(f"  {step.who}" if step.who else "", "not bold")
+    text.append(f"\nin the way: {', '.join(findings)}" if findings else "", "not bold")
+    more = "  ".join(f"{key}: {_said(value)}" for key, value in step.detail.items() if key not in _TOLD)
+    text.append(f"\n{more}" if more else "", "not bold")
+    return text
+
+
+def _said(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

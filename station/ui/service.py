@@ -1,7 +1,9 @@
 """For who looks after the station: devices, lines with their traffic, calibration, and what went wrong."""
 
+import asyncio
 import statistics
-from functools import partial
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from rich.text import Text
@@ -9,17 +11,29 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import DataTable, ProgressBar, RichLog, Static
 
-from station.actions import Situation
+from station import wording
+from station.actions import Situation, record_deed
+from station.attended import Attended, Task
 from station.calibrate import calibrate, give_up
 from station.devices import DeviceError
 from station.imaging.calibration import Maps
+from station.keys import shown
+from station.result import Reason
 from station.ui.frame import StationScreen
 
 _LINE_S = 0.25  # between looks at the lines
 _LOG_S = 2.0
 _MOST_FRAMES = 200
+_SEARCHED_ROWS = 2000  # of the journal, the newest
 _GRAVE_ROWS = 50
-_SAID_PER_FLAT = 7  # what an operator says in one exposure, with the instructions to people
+_HEX_BYTES = 12  # of a frame; its meaning says the rest
+_LAGS = 100  # looks at the loop before its lag says something
+_DEVICES = ("generator", "detector", "io", "camera", "dap")
+# what an operator says in one flat: its number, positioning, ready, X-ray on, reading; to people also both
+# stages of the switch
+_SAID_PER_FLAT, _SAID_TO_PEOPLE = 5, 2
+
+Identity = tuple[str, str]  # model and serial
 
 
 class ServiceScreen(StationScreen):
@@ -29,120 +43,214 @@ class ServiceScreen(StationScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._traffic_until = -1.0
+        self._identities: dict[str, Identity] = {}
+        self._newest: dict[str, Any] = {}  # frame of each line that was shown last
+        self._asking: set[str] = set()
+        self._maps: Maps | Reason | None = None
+        self._calibrated = ""
 
     def body(self) -> ComposeResult:
         yield Static("", id="service-note")
         yield ProgressBar(id="progress", show_eta=False)
         yield DataTable[Text](id="devices-table", cursor_type="none")
         with Horizontal(id="service"):
-            yield RichLog(id="traffic", max_lines=_MOST_FRAMES, wrap=True)
+            yield RichLog(id="traffic", max_lines=_MOST_FRAMES, wrap=True, min_width=20)
             with VerticalScroll(id="errors-box"):
                 yield Static("", id="errors")
 
     def on_mount(self) -> None:
         """Columns, and the paces of line and log."""
         super().on_mount()
-        self.query_one("#devices-table", DataTable).add_columns(
-            "device", "model", "serial", "state", "last word"
-        )
-        self.set_interval(_LINE_S, self._read_lines)
+        table = self.query_one("#devices-table", DataTable)
+        table.add_columns("device", "state", "last word", "model", "serial")
+        for name in _DEVICES:
+            table.add_row(*(Text(cell) for cell in (name, "", "", "", "")))
+        self.set_interval(_LINE_S, self._ask_lines)
         self.set_interval(_LOG_S, self._ask_errors)
+
+    def on_screen_resume(self) -> None:
+        """Shown again: what went wrong meanwhile is seen at once."""
+        super().on_screen_resume()
         self._ask_errors()
+        self._ask_lines()
 
     def look(self, now: Situation) -> None:
         """Devices and progress."""
         table = self.query_one("#devices-table", DataTable)
-        rows = self._devices(now)
-        if table.row_count != len(rows):
-            table.clear()
-            for row in rows:
-                table.add_row(*(Text(cell) for cell in row))
-        for number, row in enumerate(rows):
+        for number, row in enumerate(self._devices(now)):
             for column, cell in enumerate(row):
                 if str(table.get_cell_at((number, column))) != cell:  # type: ignore[arg-type]
-                    table.update_cell_at((number, column), Text(cell))  # type: ignore[arg-type]
+                    table.update_cell_at((number, column), Text(cell), update_width=True)  # type: ignore[arg-type]
         bar = self.query_one(ProgressBar)
         bar.display = now.task is not None
         if now.task:
             bar.update(total=1.0, progress=now.task.done)
-        self.query_one("#service-note", Static).update(self._note())
+        self.query_one("#service-note", Static).update(self._note(now))
+
+    # --- actions -------------------------------------------------------------------------------------
 
     def do_calibrate(self) -> None:
         """As the protocol's run says; cancelled, the station comes back to standby."""
-        run = self.station.attended.parts.room.calibration
-        steps = run.darks + _SAID_PER_FLAT * run.flats
-        self.station.attended.begin("calibration", calibrate, steps=steps, give_up=give_up)
+        attended, operator = self.station.attended, self.station.operator
+        if operator is None:
+            return
+        run = attended.parts.room.calibration
+        said = _SAID_PER_FLAT + (0 if attended.switch else _SAID_TO_PEOPLE)
+        steps = run.darks + said * run.flats
+        try:
+            attended.begin("calibration", calibrate, steps=steps, give_up=give_up)
+        except ValueError as error:  # another task began between look and key
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        self.run_worker(asyncio.to_thread(record_deed, attended, operator, "calibrate"), group="deed")
 
     def do_cancel_task(self) -> None:
         """At its next step."""
         self.station.attended.cancel()
 
-    def _note(self) -> Text:
-        maps = self.station.attended.controller.conduct.lookout.maps
-        if isinstance(maps, Maps):
-            said = f"calibrated {maps.made_at.astimezone():%Y-%m-%d %H:%M}, {int(maps.defects.sum())} defects"
-        else:
-            said = f"not calibrated{f': {maps.message}' if maps else ''}; k calibrates"
+    # --- what is shown -------------------------------------------------------------------------------
+
+    def _note(self, now: Situation) -> Text:
+        text = Text(self._calibration())
         lags = self.station.lags_ms
-        if len(lags) > 100:
+        if len(lags) > _LAGS:
             late_ms = statistics.quantiles(lags, n=100)[98]
-            said += f"   this screen's loop: at most {late_ms:.0f} ms late (99 %)"
-        return Text(f"{said}   {self.station.attended.news}")
+            text.append(f"   screen's loop: {late_ms:.0f} ms late at most (99 %)")
+        if now.task:
+            text.append(f"\n{self._progress(now.task)}", "bold")
+        elif self.station.attended.news:
+            text.append(f"\n{self.station.attended.news}", "bold")
+        return text
+
+    def _progress(self, task: Task) -> str:
+        left_s = task.remaining_s()
+        rest = f", about {left_s:.0f} s left" if left_s is not None else ""
+        key = shown(self.station.keys.service["cancel_task"])
+        return f"{task.name}: {task.step or 'begins'}  {task.done:.0%}{rest}; {key} cancels"
+
+    def _calibration(self) -> str:
+        """Of the maps in use; their defects are counted once, not at every look."""
+        maps = self.station.attended.controller.conduct.lookout.maps
+        if maps is not self._maps or not self._calibrated:
+            self._maps = maps
+            if isinstance(maps, Maps):
+                made = f"{maps.made_at.astimezone():%Y-%m-%d %H:%M}"
+                self._calibrated = f"calibrated {made}, {int(maps.defects.sum())} defects"
+            else:
+                key = shown(self.station.keys.service["calibrate"])
+                self._calibrated = f"NOT CALIBRATED{f': {maps.message}' if maps else ''}; {key} calibrates"
+        return self._calibrated
 
     def _devices(self, now: Situation) -> list[tuple[str, ...]]:
         equipment, view = self.station.attended.parts.equipment, now.snapshot.view
+        words: dict[str, Any] = {
+            "generator": view.generator,
+            "detector": view.detector,
+            "io": view.inputs,
+            "camera": view.picture,
+        }
         rows: list[tuple[str, ...]] = []
-        for name in ("generator", "detector", "io", "camera", "dap"):
-            device = getattr(equipment, name)
-            status: Any = getattr(view, name, None) if name != "io" else view.inputs
-            if device is None:
+        for name in _DEVICES:
+            model, serial = self._identities.get(name, ("", ""))
+            word = words.get(name)
+            if getattr(equipment, name) is None:
                 rows.append((name, "none in this room", "", "", ""))
-                continue
-            model, serial = _identity(device)
-            state = str(getattr(status, "state", "connected" if status is not None else "—"))
-            age = f"{max(view.at - status.at, 0):.1f} s ago" if status is not None else "—"
-            rows.append((name, model, serial, state, age))
+            elif word is None:
+                rows.append((name, _SILENT.get(name, "× DOES NOT ANSWER"), "—", model, serial))
+            else:
+                state = str(getattr(word, "state", "answers"))
+                age_s = max(view.at - word.at, 0)
+                rows.append((name, state, f"{age_s:.1f} s ago", model, serial))
         return rows
 
-    def _read_lines(self) -> None:
-        """What went over the wires since the last look, decoded by the drivers."""
-        if not self.is_current:
+    # --- lines and log, read beside the loop -----------------------------------------------------------
+
+    def _ask_lines(self) -> None:
+        if self.is_current and "lines" not in self._asking:
+            self._asking.add("lines")
+            self.run_worker(self._read_lines(), group="lines")
+
+    async def _read_lines(self) -> None:
+        """What went over the wires since the last look; drivers decode all they keep at every call."""
+        attended = self.station.attended
+        try:
+            lines = await asyncio.to_thread(_traffic, attended.parts.equipment)
+        finally:
+            self._asking.discard("lines")
+        if not self.query("#traffic"):  # the screens ended meanwhile
             return
-        log, equipment = self.query_one(RichLog), self.station.attended.parts.equipment
-        frames: list[tuple[float, str, Any]] = []
-        for name in ("generator", "detector", "io", "dap"):
-            traffic = getattr(getattr(equipment, name), "traffic", None)
-            if traffic is not None:
-                frames += [(one.at, name, one) for one in traffic() if one.at > self._traffic_until]
-        if not frames and self._traffic_until < 0:
-            self._traffic_until = 0.0
-            log.write("the devices of this room have no lines: they are in this process")
-        for at, name, one in sorted(frames, key=lambda frame: frame[0]):
+        log, first = self.query_one(RichLog), not self._newest
+        if not lines and first:
+            self._newest[""] = None
+            log.write("no line to listen to: the devices of this room are in this process")
+        news: list[tuple[str, Any]] = []
+        for name, frames in lines.items():
+            news += [(name, one) for one in since(frames, self._newest.get(name))]
+            if frames:
+                self._newest[name] = frames[-1]
+        clock = attended.parts.clock
+        wall, at_s = clock.wall().astimezone(), clock.now()
+        for name, one in sorted(news, key=lambda pair: pair[1].at)[-_MOST_FRAMES:]:
+            when = wall - timedelta(seconds=at_s - one.at)
             arrow = "→" if one.sent else "←"
-            log.write(Text(f"{at:10.3f} {arrow} {name:<9} {one.meaning}  {one.data.hex(' ')[:60]}"))
-            self._traffic_until = at
+            raw = one.data[:_HEX_BYTES].hex(" ") + (" …" if len(one.data) > _HEX_BYTES else "")
+            text = Text(f"{when:%H:%M:%S.%f}"[:12] + f" {arrow} {name} ")
+            log.write(text.append(str(one.meaning), "bold").append(f"  {raw}", "dim"))
 
     def _ask_errors(self) -> None:
-        if self.is_current:
-            self.run_worker(self._read_errors, thread=True, exclusive=True)
+        if self.is_current and "errors" not in self._asking:
+            self._asking.add("errors")
+            self.run_worker(self._read_errors(), group="errors")
 
-    def _read_errors(self) -> None:
-        rows = [
-            row for row in self.station.attended.parts.journal.newest(2000) if _is_grave(row.kind, row.name)
-        ]
-        text = Text("Refusals and faults, newest first\n", style="bold")
-        for row in rows[:_GRAVE_ROWS]:
-            said = row.detail.get("message") or row.detail.get("why") or ""
-            text.append(f"{row.at.astimezone():%d %b %H:%M:%S} {row.name}: {said}\n", style="not bold")
-        self.app.call_from_thread(partial(self.query_one("#errors", Static).update, text))
-
-
-def _is_grave(kind: str, name: str) -> bool:
-    return kind == "refusal" or name in {"fault", "frame_lost", "expose-unclear", "parked", "failed"}
+    async def _read_errors(self) -> None:
+        try:
+            errors, identities = await asyncio.to_thread(_slow_look, self.station.attended)
+        finally:
+            self._asking.discard("errors")
+        if self.query("#errors"):  # else the screens ended meanwhile
+            self._identities = identities
+            self.query_one("#errors", Static).update(errors)
 
 
-def _identity(device: Any) -> tuple[str, str]:
+# Devices that say nothing unless they are asked for something
+_SILENT = {"camera": "looks only at a hand", "dap": "tells after an exposure"}
+
+
+def since(frames: Sequence[Any], newest: Any) -> Sequence[Any]:
+    """Frames behind the one that was shown last; all where it is not kept any more."""
+    for number in range(len(frames) - 1, -1, -1):
+        if frames[number] == newest:
+            return frames[number + 1 :]
+    return frames
+
+
+def _traffic(equipment: Any) -> dict[str, Sequence[Any]]:
+    """Of every device that has a line to listen to."""
+    listened = {name: getattr(getattr(equipment, name), "traffic", None) for name in _DEVICES}
+    return {name: traffic() for name, traffic in listened.items() if traffic is not None}
+
+
+def _slow_look(attended: Attended) -> tuple[Text, dict[str, Identity]]:
+    """What went wrong, newest first, and who the devices are."""
+    equipment = attended.parts.equipment
+    text = Text("Refusals and faults, newest first\n", style="bold")
+    found = [
+        row
+        for row in attended.parts.journal.newest(_SEARCHED_ROWS)
+        if wording.grave(row.kind, row.name, row.detail)
+    ]
+    for row in found[:_GRAVE_ROWS]:
+        who = wording.who(row.detail)
+        said = wording.sentence(row.kind, row.name, row.detail)
+        text.append(f"{row.at.astimezone():%d %b %H:%M:%S} {said}{f'  ({who})' if who else ''}\n", "not bold")
+    if not found:
+        text.append("none among the journal's newest rows", "not bold")
+    return text, {name: _identity(getattr(equipment, name)) for name in _DEVICES}
+
+
+def _identity(device: Any) -> Identity:
+    if device is None:
+        return "", ""
     info = getattr(device, "info", None)
     if info is None:
         return type(device).__name__, ""

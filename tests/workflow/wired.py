@@ -21,7 +21,7 @@ from station.states import State, Trigger
 LIMITS = {
     "status_age_s": 1.5,  # this machine is shared
     "prepare_timeout_s": 2.0,
-    "exposure_margin_s": 0.5,
+    "exposure_margin_s": 1.5,  # a report that comes later than this is one that never comes
     "readout_timeout_s": 1.5,
 }
 ON_WIRE = {"prepare_timeout_s": 4.0}  # arming a camera on a busy machine

@@ -1,0 +1,70 @@
+"""What the exam's screens say: large words, the earlier exam's pose, what a retake costs and gains."""
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pytest
+
+from station import dossier
+from station.dossier import Books
+from station.dxr.overlay import Outline
+from station.exam import Patient, Sex, Side
+from station.states import State, Trigger
+from station.ui.exam import _SAID
+from station.ui.large import large
+from station.ui.review import retake_card
+
+HAND_PX = np.array([[100.0, 300.0], [800.0, 260.0], [800.0, 700.0], [100.0, 300.0]])
+MOVEMENTS = ("KEEP STILL", "YOU MAY MOVE")
+
+
+@pytest.mark.parametrize("words", sorted({*_SAID.values(), *MOVEMENTS}))
+def test_every_large_word_has_its_letters_and_fits_80_columns(words):
+    lines = large(words, 80).plain.splitlines()
+    assert len(lines) == 3
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines[0]) <= 80
+
+
+def test_large_words_stay_readable_where_the_terminal_is_too_narrow():
+    assert large("KEEP STILL", 20).plain == "KEEP STILL"
+
+
+@pytest.fixture
+def accepted(make_station, job_for):
+    """A station with one accepted exam whose hand was outlined, and its books."""
+    station = make_station()
+    job = job_for(station)
+    reviewed = station.expose(job)
+    assert reviewed.state is State.REVIEW
+    reviewed = station.wait(lambda s: s.outcome is not None, "the analysis")
+    station.controller.submit(Trigger.ACCEPT, by="tester")
+    station.wait(lambda s: s.state is State.STANDBY, "standby")
+    parts = station.controller.parts
+    found = replace(reviewed.outcome.findings, outlines=(Outline("hand", "hand", HAND_PX),))
+    parts.spool.write_findings(job.exam, reviewed.exposures[-1], found)  # this panel is too coarse to see it
+    return station, job, reviewed, Books(parts.spool, parts.setting, parts.dispatch)
+
+
+def test_the_earlier_pose_is_the_outline_of_the_same_hand_of_the_same_patient(accepted, job_for):
+    station, job, _, books = accepted
+    again = job_for(station).exam
+    outline = np.array(dossier.earlier_pose(books, again))
+    spacing_mm = 0.25
+    assert outline.tolist() == (HAND_PX * spacing_mm).tolist()
+    assert dossier.earlier_pose(books, job.exam) == (), "an exam is not its own earlier one"
+    assert dossier.earlier_pose(books, job_for(station, side=Side.RIGHT).exam) == ()
+    somebody = Patient("P1", "Demo^Patient", date(1950, 1, 1), Sex.MALE)
+    assert dossier.earlier_pose(books, job_for(station, patient=somebody).exam) != (), "by ID, not by name"
+    other = Patient("P12", "Test^Person", date(1961, 5, 4), Sex.FEMALE)
+    assert dossier.earlier_pose(books, job_for(station, patient=other).exam) == ()
+
+
+@pytest.mark.hazard("wrong-exposure")
+def test_the_retake_card_says_what_one_more_exposure_costs_and_gains(accepted):
+    _, _, reviewed, _ = accepted
+    card = retake_card(reviewed)
+    assert f"{reviewed.exposures[-1].dap_ugym2:.2f} µGy·m² once more" in card
+    assert "minutes of natural background (derived" in card
+    assert "Gain" in card

@@ -1,0 +1,30 @@
+"""The terminal as a process: a failing screen names no patient."""
+
+import asyncio
+
+import pytest
+
+from station.ui.app import Looked, StationApp
+
+
+@pytest.mark.hazard("wrong-patient")
+def test_screens_that_fail_print_where_but_not_whom_they_showed(attended, capsys):
+    class Failing(StationApp):
+        async def on_looked(self) -> None:
+            name = self.secret
+            raise RuntimeError(f"a mistake near {len(name)} letters")
+
+    app = Failing(attended)
+    app.secret = "Demo^Confidential"
+
+    async def story() -> None:
+        async with app.run_test(size=(80, 24)) as pilot:
+            app.post_message(Looked())
+            await pilot.pause()
+
+    with pytest.raises(RuntimeError, match="a mistake near"):
+        asyncio.run(story())
+    app._print_error_renderables()
+    said = "".join(capsys.readouterr())
+    assert "a mistake near" in said
+    assert "Confidential" not in said
