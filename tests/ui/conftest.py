@@ -146,13 +146,13 @@ class Terminal:
     @property
     def text(self) -> str:
         """Everything on the screen, line by line."""
-        lines = self.app.screen._compositor.render_strips()  # noqa: SLF001  what a person reads, no less
+        lines = self.app.screen._compositor.render_strips()
         return "\n".join(strip.text for strip in lines)
 
     @property
     def told(self) -> str:
         """All notifications."""
-        return "\n".join(f"{note.title}: {note.message}" for note in self.app._notifications)  # noqa: SLF001
+        return "\n".join(f"{note.title}: {note.message}" for note in self.app._notifications)
 
     async def open(self, letter: str = "l") -> None:
         """The order under the cursor, with the side that is seen."""
