@@ -92,7 +92,7 @@ def test_a_missing_file_says_what_to_give(tmp_path):
 
 def test_everything_that_is_shipped_is_good():
     verdicts = check_files(None)
-    kinds = {"room", "hospital", "operators", "protocol", "reference", "risk table"}
+    kinds = {"room", "hospital", "operators", "keys", "protocol", "reference", "risk table"}
     assert {verdict["kind"] for verdict in verdicts} == kinds
     assert [problem for verdict in verdicts for problem in verdict["problems"]] == []
 

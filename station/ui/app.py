@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.traceback import Traceback
@@ -62,7 +63,7 @@ class Looked(Message):
 class StationApp(App[None]):
     """One terminal at one station."""
 
-    CSS_PATH = "station.tcss"
+    CSS_PATH = Path(__file__).with_name("station.tcss")
     TITLE = "DXR station"
     ENABLE_COMMAND_PALETTE = True
     SCREENS = {
