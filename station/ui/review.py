@@ -210,6 +210,14 @@ class ReviewScreen(StationScreen):
         """All of it."""
         self._see(self._radiograph and self._radiograph.first_look)
 
+    def do_more(self) -> None:
+        """The result further down."""
+        self.query_one("#review-side", VerticalScroll).scroll_page_down(animate=False)
+
+    def do_less(self) -> None:
+        """The result further up."""
+        self.query_one("#review-side", VerticalScroll).scroll_page_up(animate=False)
+
     def _notes(self, now: Situation) -> Text:
         """Gates that failed, limits of the result, the exposure's own notes; each with what to do."""
         snapshot = now.snapshot
