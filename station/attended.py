@@ -182,6 +182,7 @@ class Attended:
             yield self
         finally:
             self._stop.set()
+            self._cancel.set()  # a task holds the thread until its next step
             thread.join()
 
     def turn(self) -> None:
@@ -209,7 +210,6 @@ class Attended:
         while not self._stop.is_set():
             self.turn()
             self.parts.clock.sleep(_STEP_S)
-        self._cancel.set()
         self.finish()
 
     def _start(self) -> None:

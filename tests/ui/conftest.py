@@ -219,6 +219,12 @@ def attend(make_station, orders) -> Iterator[Callable[..., Attended]]:
         attended.finish()
 
 
+@pytest.fixture
+def attended(attend) -> Attended:
+    """One of them."""
+    return attend()
+
+
 def work_at(attended: Attended, story: Story, size: tuple[int, int] = (120, 40), **how: Any) -> None:
     """The story, at the station's terminal."""
 
