@@ -208,6 +208,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("review", "invert", "Invert", "Bone dark or bright."),
     Action("review", "outlines", "Outlines", "Edges and regions over the picture."),
     Action("review", "fit", "Fit", "The whole picture."),
+    Action("review", "more", "More", "The rest of the result."),
+    Action("review", "less", "Back", "The beginning of the result."),
     Action("outbox", "retry", "Retry", "Send a parked job again.", _signed_in),
     Action("outbox", "retry_all", "Retry all", "All parked jobs of this destination again.", _signed_in),
     Action(

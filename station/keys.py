@@ -9,7 +9,15 @@ from station.actions import ACTIONS, actions
 from station.yaml_file import Strict, read, shipped
 
 _PLACES = tuple(dict.fromkeys(action.place for action in ACTIONS))
-_SHOWN = {"escape": "Esc", "plus": "+", "minus": "-", "left_square_bracket": "[", "right_square_bracket": "]"}
+_SHOWN = {
+    "escape": "Esc",
+    "plus": "+",
+    "minus": "-",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "pagedown": "PgDn",
+    "pageup": "PgUp",
+}
 
 
 class Keys(Strict):

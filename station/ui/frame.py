@@ -133,7 +133,7 @@ _NAMED = {
     ),
     "worklist": ("choose", "refresh", "emergency"),
     "exam": ("squeeze", "size", "checklist", "earlier", "cancel_exam", "acknowledge"),
-    "review": ("accept", "reject", "zoom_in", "invert", "outlines", "fit"),
+    "review": ("accept", "reject", "zoom_in", "invert", "outlines", "fit", "more"),
     "outbox": ("retry",),
     "service": ("calibrate", "cancel_task"),
     "recorder": ("release", "play", "earlier_step", "later_step"),

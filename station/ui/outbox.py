@@ -41,7 +41,6 @@ class OutboxScreen(StationScreen):
     def __init__(self) -> None:
         super().__init__()
         self._jobs: tuple[Job, ...] = ()
-        self._chosen_id = ""
         self._asking = False
 
     def body(self) -> ComposeResult:
@@ -117,7 +116,6 @@ class OutboxScreen(StationScreen):
     def on_data_table_row_highlighted(self) -> None:
         """What stands in the way of this one."""
         job = self._chosen()
-        self._chosen_id = job.id if job else ""
         self.query_one("#job-note", Static).update(_chain(job) if job else Text())
 
     def _chosen(self) -> Job | None:
@@ -144,13 +142,12 @@ class OutboxScreen(StationScreen):
         if jobs == self._jobs:
             return
         table = self.query_one(DataTable)
-        chosen_id = self._chosen_id
-        self._jobs = jobs
+        chosen, self._jobs = self._chosen(), jobs
         table.clear()
         for job in jobs:
             style = "bold" if job.state is State.PARKED else ""
             table.add_row(*(Text(cell, style) for cell in _cells(job)))
-        row = next((n for n, job in enumerate(jobs) if job.id == chosen_id), 0)
+        row = next((n for n, job in enumerate(jobs) if chosen and job.id == chosen.id), 0)
         table.move_cursor(row=row)
         self.on_data_table_row_highlighted()
 

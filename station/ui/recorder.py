@@ -20,7 +20,7 @@ from station.recording import Recorded, Step
 from station.spool import SpoolError
 from station.ui.frame import StationScreen, person_name
 
-_LONGEST_WAIT_S = 2.0  # in a replay: people's thinking is left out
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 2.0  # in a replay: to be seen at all; people's thinking is left out
 _MOST = 200  # exams in the list, the newest
 _TOLD = frozenset({"message", "findings", "operator", "by", "role"})  # said by sentence and name already
 
@@ -176,9 +176,12 @@ class RecorderScreen(StationScreen):
 
     def do_play(self) -> None:
         """From here in the time it took; again: stop."""
+        table = self.query_one("#steps", DataTable)
         if self._timer is not None:
             self._stop()
         else:
+            if table.cursor_row + 1 >= len(self._steps):
+                table.move_cursor(row=0)
             self._next()
         self._show_step()
 
@@ -191,12 +194,14 @@ class RecorderScreen(StationScreen):
         row = self.query_one("#steps", DataTable).cursor_row + 1
         self._timer = None
         if row < len(self._steps):
-            wait_s = min(self._steps[row].since_previous_ms / 1000, _LONGEST_WAIT_S)
+            took_s = self._steps[row].since_previous_ms / 1000
+            wait_s = max(min(took_s, _LONGEST_WAIT_S), _SHORTEST_WAIT_S)
             self._timer = self.set_timer(wait_s, self._played)
 
     def _played(self) -> None:
         if self._move(1):
             self._next()
+            self._show_step()
 
     def do_release(self) -> None:
         """The chosen exam's charge; by a physician its report."""

@@ -210,6 +210,14 @@ class ReviewScreen(StationScreen):
         """All of it."""
         self._see(self._radiograph and self._radiograph.first_look)
 
+    def do_more(self) -> None:
+        """The result further down."""
+        self.query_one("#review-side", VerticalScroll).scroll_page_down(animate=False)
+
+    def do_less(self) -> None:
+        """The result further up."""
+        self.query_one("#review-side", VerticalScroll).scroll_page_up(animate=False)
+
     def _notes(self, now: Situation) -> Text:
         """Gates that failed, limits of the result, the exposure's own notes; each with what to do."""
         snapshot = now.snapshot
@@ -243,14 +251,16 @@ def _result(now: Situation) -> Text:
         for reason in found.reasons:
             text.append(f"× {reason.message}\n  → {reason.remedy}\n")
     else:
-        _measured(text, found)
+        _density(text, found)
     _sides(text, now)
+    if isinstance(found, DxrResult):
+        _measured(text, found)
     if snapshot.exposures:
         _exposed(text, snapshot.exposures[-1], outcome)
     return text
 
 
-def _measured(text: Text, found: DxrResult) -> None:
+def _density(text: Text, found: DxrResult) -> None:
     bmd = found.bmd_g_cm2
     text.append(
         f"DXR-BMD {_with(bmd)} g/cm² (estimate)\n" if bmd else "no density: ratios only\n", style="bold"
@@ -259,6 +269,9 @@ def _measured(text: Text, found: DxrResult) -> None:
         z = f"   Z {found.z_score:+.1f}" if found.z_score is not None else ""
         text.append(f"T {found.t_score:+.1f}{z}", style="bold")
         text.append(f"   {found.reference}, {found.reference_status or 'status unknown'}\n")
+
+
+def _measured(text: Text, found: DxrResult) -> None:
     if found.triage is not None:
         text.append(f"{found.triage.band}: {found.triage.message}\n")
         text.append("".join(f"  {caveat}\n" for caveat in found.triage.caveats), style="italic")

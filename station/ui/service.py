@@ -18,6 +18,7 @@ from station.calibrate import calibrate, give_up
 from station.devices import DeviceError
 from station.imaging.calibration import Maps
 from station.keys import shown
+from station.operate import Operator
 from station.result import Reason
 from station.ui.frame import StationScreen
 
@@ -91,18 +92,20 @@ class ServiceScreen(StationScreen):
 
     def do_calibrate(self) -> None:
         """As the protocol's run says; cancelled, the station comes back to standby."""
-        attended, operator = self.station.attended, self.station.operator
-        if operator is None:
+        attended, person = self.station.attended, self.station.operator
+        if person is None:
             return
         run = attended.parts.room.calibration
         said = _SAID_PER_FLAT + (0 if attended.switch else _SAID_TO_PEOPLE)
-        steps = run.darks + said * run.flats
+
+        def work(operator: Operator) -> Maps:
+            record_deed(attended, person, "calibrate")
+            return calibrate(operator)
+
         try:
-            attended.begin("calibration", calibrate, steps=steps, give_up=give_up)
+            attended.begin("calibration", work, steps=run.darks + said * run.flats, give_up=give_up)
         except ValueError as error:  # another task began between look and key
             self.notify(str(error), severity="warning", markup=False)
-            return
-        self.run_worker(asyncio.to_thread(record_deed, attended, operator, "calibrate"), group="deed")
 
     def do_cancel_task(self) -> None:
         """At its next step."""

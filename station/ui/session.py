@@ -4,11 +4,13 @@ The screens may fail or be closed at any moment: the station's thread goes on un
 on disk. Screens that failed are shown again, with what happened; the station does not notice.
 """
 
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from station.assembly import assemble
@@ -53,10 +55,22 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     with attended.running():
         for _ in range(_SCREENS):
             app = StationApp(attended, sign_in, keys, wish.hint)
+            _leave_in_order(app)
             app.run()
             if app.return_code == 0:
                 return 0
     return 4
+
+
+def _leave_in_order(app: StationApp) -> None:
+    """Also when the connection breaks or the machine goes down: the exposure under way comes first."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        app.call_later(app.exit)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGHUP, leave)
 
 
 def calibrate_if_missing(attended: Attended) -> None:

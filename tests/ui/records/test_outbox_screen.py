@@ -57,25 +57,9 @@ def test_what_is_parked_stands_first_with_reason_and_remedy_and_every_chain_has_
     asyncio.run(story())
 
 
-def test_a_parked_job_goes_again_by_a_key_and_the_journal_says_who_sent_it(attended, at_the_desk):
-    outbox = on_its_way(attended)
-
-    async def story():
-        async with at_the_desk(attended) as desk:
-            await desk.open("f4", "outbox")
-            await desk.until(lambda: "then retry" in desk.text("#job-note"), "a parked job is chosen")
-            await desk.press("r")
-            await desk.until(lambda: len(parked(outbox)) == 2, "one is not parked any more")
-            await desk.until(lambda: desk.deeds("operator", "retry"), "journalled")
-            (row,) = desk.deeds("operator", "retry")
-            assert (row.exam, row.detail["operator"], row.detail["role"]) == (EXAM, "test", "technologist")
-            assert row.detail["job"] not in parked(outbox)
-            await desk.until(lambda: "2 × PARKED" in desk.text("#outbox-note"), "counted anew")
-
-    asyncio.run(story())
-
-
-def test_all_that_is_parked_for_one_destination_goes_again_and_nothing_of_another(attended, at_the_desk):
+def test_parked_jobs_go_again_all_of_a_destination_or_one_and_the_journal_says_who_sent_them(
+    attended, at_the_desk
+):
     outbox = on_its_way(attended)
 
     async def story():
@@ -85,24 +69,18 @@ def test_all_that_is_parked_for_one_destination_goes_again_and_nothing_of_anothe
             destinations = [row[2] for row in desk.rows("#jobs")[:3]]
             await desk.press(*["down"] * destinations.index("second"))
             await desk.press("a")
-            await desk.until(lambda: len(desk.deeds("operator", "retry")) == 2, "both are journalled")
+            await desk.until(lambda: "1 × PARKED" in desk.text("#outbox-note"), "both are sent again")
             assert parked(outbox) == {"1.2.2@first"}
-
-    asyncio.run(story())
-
-
-def test_a_job_that_goes_by_itself_is_not_sent_again_and_the_key_says_so(attended, at_the_desk):
-    outbox = on_its_way(attended)
-    for job_id in parked(outbox):
-        outbox.retry(job_id)
-
-    async def story():
-        async with at_the_desk(attended) as desk:
-            await desk.open("f4", "outbox")
-            await desk.until(lambda: len(desk.rows("#jobs")) == 9, "all jobs")
+            await desk.press(*["up"] * 9, "r")
+            await desk.until(lambda: not parked(outbox), "the last as well")
+            await desk.until(lambda: len(desk.deeds("operator", "retry")) == 3, "all are journalled")
+            for row in desk.deeds("operator", "retry"):
+                assert (row.exam, row.detail["operator"]) == (EXAM, "test")
+                assert row.detail["role"] == "technologist"
+            await desk.until(lambda: "PARKED" not in desk.text("#outbox-note"), "counted anew")
             await desk.press("r")
-            await desk.until(lambda: "only a parked job" in desk.said(), "why not")
-            assert not desk.deeds("operator", "retry")
+            await desk.until(lambda: "only a parked job" in desk.said(), "why another is not sent")
+            assert len(desk.deeds("operator", "retry")) == 3
 
     asyncio.run(story())
 

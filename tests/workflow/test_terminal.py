@@ -1,0 +1,84 @@
+"""The terminal as it is: a real terminal, the real command, keys typed, the screen read as text."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+STATION = str(Path(sys.executable).with_name("dxr-station"))
+PATIENCE_S = 90.0  # for a busy machine; a whole exam takes about 20 s
+
+
+class Terminal:
+    """One tmux server of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket, self._disk = folder / "tmux", folder / "disk"
+
+    def start(self) -> None:
+        command = f"{STATION} run --out {self._disk}; echo ENDED $?; sleep 300"
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "s", "-x", "120", "-y", "40", command)
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self._tmux("send-keys", "-t", "s", key)
+
+    def screen(self) -> str:
+        return self._tmux("capture-pane", "-t", "s", "-p")
+
+    def sees(self, *texts: str) -> None:
+        until_s = time.monotonic() + PATIENCE_S
+        while not all(text in (seen := self.screen()) for text in texts):
+            assert time.monotonic() < until_s, f"{texts} not on:\n{seen}"
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        subprocess.run(["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True)
+
+    def _tmux(self, *arguments: str) -> str:
+        size = {"COLUMNS", "LINES"}  # of whoever runs the tests, not of this terminal
+        done = subprocess.run(
+            ["tmux", "-S", self._socket, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name not in size},
+        )
+        return done.stdout
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    if shutil.which("tmux") is None:
+        pytest.skip("no tmux on this machine")
+    made = Terminal(tmp_path)
+    yield made
+    made.stop()
+
+
+def test_a_first_exam_in_a_real_terminal_with_six_keys_and_a_restart_in_the_middle(terminal):
+    terminal.start()
+    terminal.sees("STANDBY", "calibration: done", "DEMO, Anna")
+    terminal.press("Enter")
+    terminal.sees("Is this the patient, and which hand?")
+    terminal.press("l")
+    terminal.sees("◀ LEFT HAND", "POSITIONING", "SIMULATED HAND SWITCH", "READY. Press the hand switch")
+    terminal.press("Space")
+    terminal.sees("READY FOR X-RAY")
+    terminal.press("Space")
+    terminal.sees("REVIEW", "DXR-BMD", "side: order left, image left")
+    terminal.press("C-q")
+    terminal.sees("ENDED 0")
+    terminal.stop()
+    terminal.start()
+    terminal.sees("REVIEW", "DEMO, Anna", "DXR-BMD")  # back where the exam is, without another exposure
+    terminal.press("a")
+    terminal.sees("Accept this image for this patient?")
+    terminal.press("Enter")
+    terminal.sees("STANDBY", "NO PATIENT")
+    terminal.press("F7")
+    terminal.sees("accepted 0750T", "image accepted")
