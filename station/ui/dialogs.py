@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from rich.text import Text
@@ -22,6 +23,8 @@ from station.keys import Keys, shown
 from station.operators import NotAllowed, Operator
 
 Answer = TypeVar("Answer")
+
+_ALONE_S = 0.05  # a letter with another one closer than this comes from a scanner, not from a person [D]
 
 
 class Dialog(ModalScreen[Answer]):
@@ -72,6 +75,7 @@ class Confirm(Dialog[Side | None]):
     def __init__(self, item: WorklistItem, who: str, hand_size: str, warnings: tuple[str, ...] = ()) -> None:
         super().__init__()
         self._item, self._who, self._hand_size, self._warnings = item, who, hand_size, warnings
+        self._keys, self._key_s = 0, 0.0  # how many, and when the newest
 
     def body(self) -> ComposeResult:
         item = self._item
@@ -91,12 +95,19 @@ class Confirm(Dialog[Side | None]):
         yield Static("\nEsc: it is not this patient", id="wrong")
 
     def on_key(self, event: Key) -> None:
-        """L or R; the side that was not ordered opens nothing."""
-        sides = {"l": Side.LEFT, "r": Side.RIGHT}
-        seen = sides.get(event.key.lower())
-        if seen is None:
+        """L or R, pressed alone: a barcode that is scanned once more may contain them."""
+        alone, self._key_s = event.time - self._key_s > _ALONE_S, event.time
+        self._keys += 1
+        seen = {"l": Side.LEFT, "r": Side.RIGHT}.get(event.key.lower())
+        if seen is not None:
+            event.stop()
+            self.set_timer(_ALONE_S, partial(self._answer, seen, self._keys if alone else -1))
+
+    def _answer(self, seen: Side, key: int) -> None:
+        """The side that was not ordered opens nothing."""
+        if key != self._keys:
+            self.query_one("#wrong", Static).update(Text("\nA scan is no answer; press one letter.", "bold"))
             return
-        event.stop()
         if seen is self._item.side:
             self.dismiss(seen)
             return

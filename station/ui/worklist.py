@@ -78,7 +78,14 @@ class WorklistScreen(StationScreen):
         liaison.worklist.now()
 
     def do_choose(self) -> None:
-        """The row under the cursor, or what was scanned."""
+        """The row under the cursor, or what was scanned.
+
+        A scanner is faster than the search: its last letters may still be on their way to the field.
+        """
+        self.query_one(Input).call_later(self.call_later, self._choose)
+
+    def _choose(self) -> None:
+        self._refresh()
         typed = self.query_one(Input).value
         scanned = select(self._all(), typed) if typed.strip() else None
         several = isinstance(scanned, Reason) and scanned.id == AMBIGUOUS

@@ -11,7 +11,7 @@ def test_a_scanned_barcode_opens_exactly_that_order(play):
     async def story(t):
         await t.reach(State.STANDBY)
         await t.sees("TEST, Person", "DEMO, Patient")
-        await t.press(*"ACC2", "enter")
+        await t.scan("ACC2")
         await t.at("Confirm")
         await t.sees("DEMO, Patient", "RIGHT HAND", "P2")
         await t.press("r")
@@ -28,12 +28,29 @@ def test_a_barcode_of_two_orders_opens_none_until_a_row_is_pointed_at(play, orde
     async def story(t):
         await t.reach(State.STANDBY)
         await t.sees("TEST, Person", "DEMO, Patient")
-        await t.press(*"P1", "enter")
+        await t.scan("P1")
         await t.is_told("stands for 2 rows")
         assert t.place == "worklist"
         await t.press("down", "enter")
         await t.at("Confirm")
         await t.sees("DEMO, Patient")
+
+    play(story)
+
+
+@pytest.mark.hazard("wrong-side")
+def test_a_barcode_that_is_scanned_once_more_answers_no_question(play):
+    async def story(t):
+        await t.reach(State.STANDBY)
+        await t.sees("TEST, Person")
+        await t.scan("ACC1")
+        await t.at("Confirm")
+        await t.scan("LR1L")
+        await t.sees("A scan is no answer")
+        t.turn(20)
+        assert (t.state, t.place) == (State.STANDBY, "Confirm")
+        await t.press("l")
+        await t.reach(State.POSITIONING)
 
     play(story)
 
@@ -55,7 +72,7 @@ def test_typing_searches_and_what_is_unknown_is_told(play):
     async def story(t):
         await t.reach(State.STANDBY)
         await t.sees("TEST, Person", "DEMO, Patient")
-        await t.press(*"demo")
+        await t.press(*"de")
         await t.seen(lambda: "TEST, Person" not in t.text, "only the other order")
         assert "DEMO, Patient" in t.text
         await t.press(*"x", "enter")
