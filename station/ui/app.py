@@ -95,6 +95,7 @@ class StationApp(App[None]):
         self._touched_s = time.monotonic()
         self._beat_s = 0.0
         self._shown_state: State | None = None
+        self._working = False  # there was a task at the last look
 
     # --- what screens read ---------------------------------------------------------------------------
 
@@ -154,10 +155,11 @@ class StationApp(App[None]):
     async def on_looked(self) -> None:
         """Something is new."""
         self._queued = False
-        if not self.screen_stack:
+        if not (self.is_running and self.screen_stack):
             return  # the screens are being closed
         now = self.situation
-        if now.state is not self._shown_state:
+        worked, self._working = self._working, now.task is not None
+        if now.state is not self._shown_state or (worked and not self._working):
             self._follow(now.state)
         screen = self.screen
         if isinstance(screen, StationScreen) and screen.is_mounted:
@@ -169,7 +171,7 @@ class StationApp(App[None]):
         self._shown_state = state
         if state in {State.READY, State.EXPOSING, State.READOUT, State.EXPOSED_NO_IMAGE, State.FAULT}:
             self.bell()
-        self.show(self._screen_of(state))
+        self.show("service" if self.attended.task else self._screen_of(state))  # until its end, for x
 
     @staticmethod
     def _screen_of(state: State) -> str:

@@ -3,6 +3,7 @@
 `escape` leaves any of them (and aborts, as everywhere).
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
@@ -165,15 +166,15 @@ class SignIn(ModalScreen[Operator]):
             self.query_one("#pin", Input).focus()
             return
         id_, pin = self.query_one("#id", Input).value.strip(), self.query_one("#pin", Input).value
-        self.run_worker(lambda: self._sign_in(id_, pin), thread=True, exclusive=True)
+        self.run_worker(self._sign_in(id_, pin), exclusive=True)
 
-    def _sign_in(self, id_: str, pin: str) -> None:
+    async def _sign_in(self, id_: str, pin: str) -> None:
         try:
-            operator = self._check(id_, pin)
+            operator = await asyncio.to_thread(self._check, id_, pin)
         except NotAllowed as error:
-            self.app.call_from_thread(self.query_one("#why", Static).update, Text(str(error), "bold"))
+            self.query_one("#why", Static).update(Text(str(error), "bold"))
         else:
-            self.app.call_from_thread(self.dismiss, operator)
+            self.dismiss(operator)
 
 
 class Attendant(Dialog[None]):
@@ -190,14 +191,15 @@ class Attendant(Dialog[None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Done beside the screen: making a hand takes a moment."""
         move = str(event.option_id)
-        self.app.run_worker(lambda: self._move(move), thread=True)
+        self.app.run_worker(self._move(move))
         self.dismiss(None)
 
-    def _move(self, move: str) -> None:
+    async def _move(self, move: str) -> None:
+        app = self.app  # this dialog is gone before the hand lies
         try:
-            self._person.move(move)
+            await asyncio.to_thread(self._person.move, move)
         except BadSettings as error:  # it changed its mind between list and choice
-            self.app.call_from_thread(self.app.notify, str(error), severity="warning")
+            app.notify(str(error), severity="warning")
 
 
 class Help(Dialog[None]):

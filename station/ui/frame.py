@@ -134,9 +134,9 @@ _NAMED = {
     "worklist": ("choose", "refresh", "emergency"),
     "exam": ("squeeze", "size", "checklist", "earlier", "cancel_exam", "acknowledge"),
     "review": ("accept", "reject", "zoom_in", "invert", "outlines", "fit", "more"),
-    "outbox": ("retry",),
+    "outbox": ("retry", "retry_all"),
     "service": ("calibrate", "cancel_task"),
-    "recorder": ("release", "play", "earlier_step", "later_step"),
+    "recorder": ("release", "next_grave", "play", "earlier_step", "later_step"),
 }
 
 

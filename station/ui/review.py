@@ -1,7 +1,7 @@
 """The image and what was measured: accept it, or reject it with a coded reason, before the hand lifts."""
 
+import asyncio
 from dataclasses import replace
-from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -66,50 +66,52 @@ class ReviewScreen(StationScreen):
             self.query_one("#image", Picture).show(None, "the image is being made")
             self.query_one(AgeChart).show_nothing()
             if outcome is not None:
-                self.run_worker(partial(self._prepare, outcome, now.snapshot), thread=True, exclusive=True)
+                self.run_worker(self._prepare(outcome, now.snapshot), exclusive=True)
 
     def on_picture_resized(self) -> None:
         """Drawn anew in the new size."""
         self._draw()
 
-    def _prepare(self, outcome: Outcome, snapshot: Snapshot) -> None:
-        """Beside the screen: sizes of the picture, earlier visits from the disk."""
+    async def _prepare(self, outcome: Outcome, snapshot: Snapshot) -> None:
+        """Beside the loop: sizes of the picture, then earlier visits from the disk."""
         shown = outcome.presentation
-        radiograph = Radiograph(shown.frame.pixels, shown.window_center, shown.window_width)
-        self.app.call_from_thread(self._take, outcome, radiograph)
-        parts = self.station.attended.parts
+        radiograph = await asyncio.to_thread(
+            Radiograph, shown.frame.pixels, shown.window_center, shown.window_width
+        )
+        self._take(outcome, radiograph)
+        found = await asyncio.to_thread(self._visits, outcome, snapshot)
+        if found is not None and outcome is self._outcome:
+            self.query_one(AgeChart).show(*found, self.station.attended.parts.setting.reference)
+
+    def _visits(self, outcome: Outcome, snapshot: Snapshot) -> tuple[AgeCurve, Dot, list[Dot]] | None:
+        """What the chart shows; None where age, sex or density are not known."""
+        parts, job = self.station.attended.parts, snapshot.job
         books = Books(parts.spool, parts.setting, parts.dispatch)
-        job = snapshot.job
         if job is None or not isinstance(outcome.result, DxrResult):
-            return
+            return None
         study = dossier.study_of(books, parts.spool.record(parts.spool.folder(job.exam)))
         priors, _ = compared(study, parts.dispatch.earlier(job.exam))
         patient, bmd = job.exam.item.patient, outcome.result.bmd_g_cm2
-        curve = age_curve(parts.setting.reference, patient.sex)
+        curve, born = age_curve(parts.setting.reference, patient.sex), patient.birth_date
         age = patient.age_at(job.exam.opened_at.date())
-        if curve is None or bmd is None or age is None or patient.birth_date is None:
-            return
+        if curve is None or bmd is None or age is None or born is None:
+            return None
         dots = [
             Dot(
-                (one.taken - patient.birth_date).days / 365.25,
+                (one.taken - born).days / 365.25,
                 one.bmd_g_cm2,
                 one.u95_g_cm2 or 0.0,
                 comparable=not one.why_not,
             )
             for one in priors
         ]
-        self.app.call_from_thread(self._chart, outcome, curve, Dot(age, bmd.value, bmd.u95), dots)
+        return curve, Dot(age, bmd.value, bmd.u95), dots
 
     def _take(self, outcome: Outcome, radiograph: Radiograph) -> None:
         if outcome is self._outcome:
             self._radiograph = radiograph
             self._view = radiograph.first_look.onto(outcome.outlines)
             self._draw()
-
-    def _chart(self, outcome: Outcome, curve: AgeCurve, patient: Dot, priors: list[Dot]) -> None:
-        if outcome is self._outcome:
-            reference = self.station.attended.parts.setting.reference
-            self.query_one(AgeChart).show(curve, patient, priors, reference)
 
     def _draw(self) -> None:
         picture = self.query_one("#image", Picture)

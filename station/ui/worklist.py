@@ -151,6 +151,8 @@ class WorklistScreen(StationScreen):
 
     def _refresh(self) -> None:
         """Fill the table anew only when list or search changed."""
+        if not self.app.is_running:
+            return
         found, wanted = self._answer(), self.query_one(Input).value
         if self._seen != (found.answer, wanted):
             self._seen = (found.answer, wanted)
@@ -186,6 +188,8 @@ class WorklistScreen(StationScreen):
 
     def _say(self) -> None:
         """Why the row under the cursor cannot be used, or what to press."""
+        if not self.app.is_running:
+            return  # the screens are being closed, widget by widget
         note = self.query_one("#row-note", Static)
         row = self._rows[self.query_one(DataTable).cursor_row] if self._rows else None
         if row is not None and row.problems:
