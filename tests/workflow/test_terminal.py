@@ -41,12 +41,13 @@ class Terminal:
 
     def _tmux(self, *arguments: str) -> str:
         size = {"COLUMNS", "LINES"}  # of whoever runs the tests, not of this terminal
+        own = {name: value for name, value in os.environ.items() if name not in size}
         done = subprocess.run(
-            ["tmux", "-S", self._socket, *arguments],
+            ["tmux", "-u", "-S", self._socket, *arguments],
             check=True,
             capture_output=True,
-            text=True,
-            env={name: value for name, value in os.environ.items() if name not in size},
+            encoding="utf-8",
+            env=own | {"LC_ALL": "C.UTF-8"},
         )
         return done.stdout
 
