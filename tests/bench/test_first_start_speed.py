@@ -5,8 +5,6 @@ import sys
 import time
 from statistics import median
 
-import pytest
-
 from station.assembly import assemble
 from station.calibrate import calibrate
 from station.config import load_room
@@ -32,9 +30,7 @@ def test_a_hospital_is_at_hand_soon_in_a_fresh_process():
     assert median(took_s) < SLACK * OPENS_S
 
 
-def test_the_default_room_is_calibrated_in_real_time_before_anybody_is_tired_of_it(tmp_path, full):
-    if not full:
-        pytest.skip("takes its real time; ask for it with --full")
+def test_the_default_room_is_calibrated_in_real_time_before_anybody_is_tired_of_it(tmp_path):
     controller = assemble(load_room("sim"), {}, tmp_path, real_time=True)
     controller.start()
     began = time.perf_counter()
