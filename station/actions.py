@@ -87,10 +87,6 @@ def _no_task(then: Why) -> Why:
     return lambda now: f"{now.task.name} is under way; wait or cancel it" if now.task else then(now)
 
 
-def _locks(now: Situation) -> str:
-    return _no_radiation(now)
-
-
 def _quits(now: Situation) -> str:
     if now.state in {State.EXPOSING, State.READOUT}:
         return "an exposure is under way; wait until its image is on disk"
@@ -153,7 +149,7 @@ ACTIONS: tuple[Action, ...] = (
         _in(State.FAULT),
         _while(State.FAULT),
     ),
-    Action(_PLACE, "lock", "Lock", "Lock the station or sign in as somebody else.", _locks),
+    Action(_PLACE, "lock", "Lock", "Lock the station or sign in as somebody else.", _no_radiation),
     Action(_PLACE, "look", "Theme", "Dark, light, high contrast."),
     Action(_PLACE, "palette", "Actions", "All that is possible now, by name."),
     Action(_PLACE, "quit", "Quit", "End the station; what is unfinished is found again.", _quits),
@@ -179,7 +175,6 @@ ACTIONS: tuple[Action, ...] = (
         "SIMULATED HAND SWITCH: first press prepares, second exposes.",
         shown=_has_attendant,
     ),
-    Action("exam", "size", "Hand size", "Small, medium, large: another technique.", _in(_POSITION)),
     Action("exam", "checklist", "Checklist", "Confirm the positioning.", _in(_POSITION), _no_camera),
     Action("exam", "earlier", "Earlier pose", "Outline of the earlier exam's hand."),
     Action(

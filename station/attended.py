@@ -17,9 +17,8 @@ from station.clock import Clock
 from station.controller import Controller, Snapshot
 from station.devices import Attendant, DeviceError, SwitchStage
 from station.exam import WorklistItem
-from station.imaging.calibration import CalibrationRejected
 from station.liaison import Liaison
-from station.operate import Cancelled, Operator, Stuck, job_for
+from station.operate import Cancelled, Operator, job_for
 from station.operators import Operator as Person
 from station.positioning import PositioningReport
 from station.states import State, Trigger
@@ -118,6 +117,10 @@ class Attended:
         controller.listeners.append(self._see)
 
     # --- any thread ----------------------------------------------------------------------------------
+
+    def silent_s(self) -> float:
+        """For how long the station has not looked around: what is shown is as old as that."""
+        return self.parts.clock.now() - self.snapshot.view.at
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call `changed` (from the station's thread; it must return at once) when there is something new."""
@@ -241,7 +244,7 @@ class Attended:
         operator = Operator(self.controller, say, self._cancel.is_set)
         try:
             wish.work(operator)
-        except (Stuck, CalibrationRejected, DeviceError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  a task that fails must not take the station's thread along
             self.news = f"{wish.task.name}: {error}"
             self._give_up(wish, cancelled=isinstance(error, Cancelled))
         else:
@@ -253,7 +256,7 @@ class Attended:
         self._cancel.clear()
         try:
             wish.give_up(Operator(self.controller, _ignore))
-        except (Stuck, DeviceError) as error:
+        except Exception as error:  # noqa: BLE001  as above
             self.news += f"; {error}"
         if cancelled:
             self.news = f"{wish.task.name}: cancelled"

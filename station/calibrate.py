@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from station.case import Job
+from station.controller import Controller
 from station.devices import DetectorState
 from station.exam import Exam, Patient, Purpose, Side, WorklistItem, new_uid
 from station.frame import Frame
@@ -10,6 +11,9 @@ from station.imaging.calibration import Maps, build, save
 from station.operate import Operator, Stuck
 from station.states import State, Trigger
 
+# what an operator says in one flat: its number, positioning, ready, X-ray on, reading; to people also both
+# stages of the switch
+_SAID_PER_FLAT, _SAID_TO_PEOPLE = 5, 2
 _DARK_WINDOW_MS = 500.0  # as long as the exam's integration is at least
 
 
@@ -39,6 +43,12 @@ def calibrate(operator: Operator) -> Maps:
     save(maps, controller.parts.calibration)
     controller.conduct.lookout.use_maps(maps)
     return maps
+
+
+def said(controller: Controller) -> int:
+    """How often a run tells its progress, by which it is measured."""
+    run, directed = controller.parts.room.calibration, controller.parts.equipment.attendant is not None
+    return run.darks + run.flats * (_SAID_PER_FLAT + (0 if directed else _SAID_TO_PEOPLE))
 
 
 def give_up(operator: Operator) -> None:

@@ -4,6 +4,7 @@ There is one way from the folder to the study, taken when an image is accepted, 
 physician releases the result a week later; so all of them make the same.
 """
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -63,10 +64,11 @@ def earlier_pose(books: Books, exam: Exam) -> Points:
     Empty where there is none: other stations' outlines are not known.
     """
     newest: Record | None = None
+    wanted = json.dumps(exam.item.patient.id)
     for path in books.spool.root.glob("*/exam.json"):
-        if exam.item.patient.id not in path.read_text(encoding="utf-8"):
-            continue  # most folders are somebody else's, and reading a whole record takes longer
-        with suppress(SpoolError):
+        with suppress(SpoolError, OSError):
+            if wanted not in path.read_text(encoding="utf-8"):
+                continue  # most folders are somebody else's, and reading a whole record takes longer
             record = books.spool.record(path.parent)
             item = record.exam.item
             same = item.patient.id == exam.item.patient.id and item.side is exam.item.side

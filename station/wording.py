@@ -49,6 +49,7 @@ _DEVICES: Mapping[str, str] = {
     "abort-requested": "abort asked, nothing was under way; the generator was told all the same",
     "signed-in": "signed in",
     "locked": "station locked",
+    "screens-failed": "the terminal's screens failed and were started again",
 }
 _NETWORK: Mapping[str, str] = {
     "stored": "{destination} has it",
@@ -76,6 +77,7 @@ _GRAVE = frozenset(
         ("device", "objects-refused"),
         ("device", "abandoned"),
         ("device", "lamp-failed"),
+        ("device", "screens-failed"),
         ("network", "parked"),
         ("network", "lost"),
         ("network", "failed"),

@@ -125,7 +125,7 @@ class StationApp(App[None]):
             self.ask_who()
         self.attended.watch(self._tell)
         self.set_interval(_HEARTBEAT_S, self._beat)
-        self.set_interval(1.0, self._idle)
+        self.set_interval(1.0, self._each_second)
         self.set_interval(_SLOW_LOOK_S, self._look_at_outbox)
         self._tell()
 
@@ -299,7 +299,10 @@ class StationApp(App[None]):
             self._touched_s = time.monotonic()
         await super().on_event(event)
 
-    def _idle(self) -> None:
+    def _each_second(self) -> None:
+        """A station without news tells nobody; and nobody's station is locked."""
+        if self.is_running and isinstance(self.screen, StationScreen) and self.screen.is_mounted:
+            self.screen.refresh_frame()
         idle_s = time.monotonic() - self._touched_s
         free = self.situation.state not in RADIATION and self.attended.task is None
         if idle_s > self.idle_s and free and self.operator is not None:

@@ -25,6 +25,7 @@ from station.operators import NotAllowed, Operator
 
 Answer = TypeVar("Answer")
 
+_USUAL = "medium"
 _ALONE_S = 0.05  # a letter with another one closer than this comes from a scanner, not from a person [D]
 
 
@@ -70,12 +71,18 @@ class Choice(Dialog[str | None]):
         self.dismiss(event.option_id)
 
 
-class Confirm(Dialog[Side | None]):
-    """Who is it, and which hand: answered by the side that the operator sees, never by a mere enter."""
+class Confirm(Dialog[tuple[Side, str] | None]):
+    """Who is it, and which hand: answered by the side that the operator sees, never by a mere enter.
 
-    def __init__(self, item: WorklistItem, who: str, hand_size: str, warnings: tuple[str, ...] = ()) -> None:
+    Gives the side and the hand's size, one of the keys of `sizes`; arrows change it.
+    """
+
+    def __init__(
+        self, item: WorklistItem, who: str, sizes: Mapping[str, str], warnings: tuple[str, ...] = ()
+    ) -> None:
         super().__init__()
-        self._item, self._who, self._hand_size, self._warnings = item, who, hand_size, warnings
+        self._item, self._who, self._sizes, self._warnings = item, who, sizes, warnings
+        self._hand_size = _USUAL if _USUAL in sizes else next(iter(sizes))
         self._keys, self._key_s = 0, 0.0  # how many, and when the newest
 
     def body(self) -> ComposeResult:
@@ -93,16 +100,26 @@ class Confirm(Dialog[Side | None]):
             "2. Look at the hand that is to be laid on the panel:\n"
         )
         yield Static(Text("   press  L  for the left hand,  R  for the right hand", style="bold"))
+        yield Static(self._size_line(), id="hand-size")
         yield Static("\nEsc: it is not this patient", id="wrong")
 
     def on_key(self, event: Key) -> None:
         """L or R, pressed alone: a barcode that is scanned once more may contain them."""
         alone, self._key_s = event.time - self._key_s > _ALONE_S, event.time
         self._keys += 1
+        if event.key in {"up", "down"}:
+            names = list(self._sizes)
+            step = 1 if event.key == "down" else -1
+            self._hand_size = names[(names.index(self._hand_size) + step) % len(names)]
+            self.query_one("#hand-size", Static).update(self._size_line())
         seen = {"l": Side.LEFT, "r": Side.RIGHT}.get(event.key.lower())
         if seen is not None:
             event.stop()
             self.set_timer(_ALONE_S, partial(self._answer, seen, self._keys if alone else -1))
+
+    def _size_line(self) -> Text:
+        said = Text(f"\nhand size ↑↓  {self._hand_size}: ", style="bold")
+        return said.append(self._sizes[self._hand_size], style="not bold")
 
     def _answer(self, seen: Side, key: int) -> None:
         """The side that was not ordered opens nothing."""
@@ -110,7 +127,7 @@ class Confirm(Dialog[Side | None]):
             self.query_one("#wrong", Static).update(Text("\nA scan is no answer; press one letter.", "bold"))
             return
         if seen is self._item.side:
-            self.dismiss(seen)
+            self.dismiss((seen, self._hand_size))
             return
         words = (
             f"The {self._item.side.word} hand is ordered, you see the {seen.word} one. Nothing was opened."

@@ -119,21 +119,6 @@ class ExamScreen(StationScreen):
         if self.station.attended.switch:
             self.station.attended.switch.squeeze()
 
-    def do_size(self) -> None:
-        """Another hand size is another technique: the exam is opened anew with it."""
-        sizes = self.station.attended.parts.setting.protocol.techniques
-        job = self.station.situation.snapshot.job
-        if job is None:
-            return
-        choices = {name: f"{name}: {sizes[name].as_technique()}" for name in sizes}
-
-        def chosen(size: str | None) -> None:
-            if size is not None and size != job.exam.hand_size:
-                self.station.submit(Trigger.CANCEL_EXAM, reason="110513")
-                self.station.attended.open(job.exam.item, size, by=self._by())
-
-        self.app.push_screen(Choice("Size of the hand", choices), chosen)
-
     def do_checklist(self) -> None:
         """The operator's word where there is no camera."""
         text = "\n".join(f"□ {item}" for _, item in CHECKLIST)

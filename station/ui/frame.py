@@ -38,6 +38,7 @@ STATES = {
     State.FAULT: ("✖", "FAULT"),
     State.SERVICE: ("⚙", "SERVICE"),
 }
+_SILENT_S = 3.0  # longer than accepting holds the station's thread
 _WIDE = 100  # columns from which the banner has room for everything
 
 
@@ -96,9 +97,11 @@ class Banner(Widget):
 class StateLine(Static):
     """The station's state in word and shape, who works, and what needs somebody."""
 
-    def look(self, now: Situation, alarms: str) -> None:
-        """One line."""
+    def look(self, now: Situation, alarms: str, silent_s: float) -> None:
+        """One line; a state that is not looked at any more is no state."""
         sign, word = STATES[now.state]
+        if silent_s > _SILENT_S:
+            sign, word = "✖", f"NOT LIVE: no news from the station for {silent_s:.0f} s, last {word}"
         line = Text(f" {sign} {word} ", style="bold")
         if now.task:
             left = now.task.remaining_s()
@@ -132,7 +135,7 @@ _NAMED = {
         *("attendant", "clear_fault", "lock"),
     ),
     "worklist": ("choose", "refresh", "emergency"),
-    "exam": ("squeeze", "size", "checklist", "earlier", "cancel_exam", "acknowledge"),
+    "exam": ("squeeze", "checklist", "earlier", "cancel_exam", "acknowledge"),
     "review": ("accept", "reject", "zoom_in", "invert", "outlines", "fit", "more"),
     "outbox": ("retry", "retry_all"),
     "service": ("calibrate", "cancel_task"),
@@ -189,7 +192,7 @@ class StationScreen(Screen[None]):
         """Banner, state and keys."""
         now = self.station.situation
         self.query_one(Banner).look(now, self.station.today)
-        self.query_one(StateLine).look(now, self.station.alarms)
+        self.query_one(StateLine).look(now, self.station.alarms, self.station.attended.silent_s())
         self.query_one(KeyBar).look(now, self.station.keys, self.place)
 
     def look(self, now: Situation) -> None:

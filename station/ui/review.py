@@ -19,6 +19,7 @@ from station.operators import Task, may
 from station.pipeline import Outcome
 from station.report.charts import AgeCurve, Dot, age_curve
 from station.result import Bone, DxrResult, Measurement, Reason, Refused
+from station.spool import SpoolError
 from station.statements import relative_risk
 from station.states import State, Trigger
 from station.ui.charts import AgeChart
@@ -89,7 +90,10 @@ class ReviewScreen(StationScreen):
         books = Books(parts.spool, parts.setting, parts.dispatch)
         if job is None or not isinstance(outcome.result, DxrResult):
             return None
-        study = dossier.study_of(books, parts.spool.record(parts.spool.folder(job.exam)))
+        try:
+            study = dossier.study_of(books, parts.spool.record(parts.spool.folder(job.exam)))
+        except SpoolError:
+            return None  # accepting says what is wrong; the result stands without its chart
         priors, _ = compared(study, parts.dispatch.earlier(job.exam))
         patient, bmd = job.exam.item.patient, outcome.result.bmd_g_cm2
         curve, born = age_curve(parts.setting.reference, patient.sex), patient.birth_date
@@ -294,7 +298,7 @@ def _with(one: Measurement, digits: int = 3) -> str:
 
 
 def _sides(text: Text, now: Situation) -> None:
-    """Order, operator and image must agree."""
+    """Order and image must agree; the operator's word opened the exam."""
     job, outcome = now.snapshot.job, now.snapshot.outcome
     if job is None or outcome is None:
         return

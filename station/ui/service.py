@@ -14,7 +14,7 @@ from textual.widgets import DataTable, ProgressBar, RichLog, Static
 from station import wording
 from station.actions import Situation, record_deed
 from station.attended import Attended, Task
-from station.calibrate import calibrate, give_up
+from station.calibrate import calibrate, give_up, said
 from station.devices import DeviceError
 from station.imaging.calibration import Maps
 from station.keys import shown
@@ -30,9 +30,6 @@ _GRAVE_ROWS = 50
 _HEX_BYTES = 12  # of a frame; its meaning says the rest
 _LAGS = 100  # looks at the loop before its lag says something
 _DEVICES = ("generator", "detector", "io", "camera", "dap")
-# what an operator says in one flat: its number, positioning, ready, X-ray on, reading; to people also both
-# stages of the switch
-_SAID_PER_FLAT, _SAID_TO_PEOPLE = 5, 2
 
 Identity = tuple[str, str]  # model and serial
 
@@ -95,15 +92,13 @@ class ServiceScreen(StationScreen):
         attended, person = self.station.attended, self.station.operator
         if person is None:
             return
-        run = attended.parts.room.calibration
-        said = _SAID_PER_FLAT + (0 if attended.switch else _SAID_TO_PEOPLE)
 
         def work(operator: Operator) -> Maps:
             record_deed(attended, person, "calibrate")
             return calibrate(operator)
 
         try:
-            attended.begin("calibration", work, steps=run.darks + said * run.flats, give_up=give_up)
+            attended.begin("calibration", work, steps=said(attended.controller), give_up=give_up)
         except ValueError as error:  # another task began between look and key
             self.notify(str(error), severity="warning", markup=False)
 

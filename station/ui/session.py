@@ -15,7 +15,7 @@ from typing import Any
 
 from station.assembly import assemble
 from station.attended import Attended
-from station.calibrate import calibrate, give_up
+from station.calibrate import calibrate, give_up, said
 from station.config import load_room
 from station.hospital import Hospital, load_hospital
 from station.keys import load_keys
@@ -59,6 +59,9 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
             app.run()
             if app.return_code == 0:
                 return 0
+            attended.news = "the screens failed and were started again; the station went on"
+            where = ("device", "screens-failed")
+            parts.journal.record(where, attended.snapshot.state, parts.clock.wall(), None, {})
     return 4
 
 
@@ -78,5 +81,4 @@ def calibrate_if_missing(attended: Attended) -> None:
     run = attended.parts.room.calibration
     ready = attended.snapshot.state is State.STANDBY
     if ready and run.at_start_if_missing and attended.controller.conduct.lookout.maps is None:
-        steps = run.darks + 5 * run.flats
-        attended.begin("calibration", calibrate, steps=steps, give_up=give_up)
+        attended.begin("calibration", calibrate, steps=said(attended.controller), give_up=give_up)

@@ -126,17 +126,20 @@ class WorklistScreen(StationScreen):
 
     def _confirm(self, item: WorklistItem, warnings: tuple[str, ...]) -> None:
         who = f"{person_name(item.patient.name)}\n{identifiers(item.patient, self.station.today)}"
-        self.app.push_screen(Confirm(item, who, "medium", warnings), partial(self._open, item))
+        techniques = self.station.attended.parts.setting.protocol.techniques
+        sizes = {name: str(setting.as_technique()) for name, setting in techniques.items()}
+        self.app.push_screen(Confirm(item, who, sizes, warnings), partial(self._open, item))
 
-    def _open(self, item: WorklistItem, seen: Side | None) -> None:
-        if seen is None:
+    def _open(self, item: WorklistItem, answer: tuple[Side, str] | None) -> None:
+        if answer is None:
             return
+        seen, hand_size = answer
         if self.station.situation.state is not State.STANDBY:
             self.notify("the station left standby meanwhile; nothing was opened", severity="warning")
             return
         operator = self.station.operator
         by = operator.id if operator else ""
-        self.station.attended.open(item, "medium", by=by, side_seen=str(seen))
+        self.station.attended.open(item, hand_size, by=by, side_seen=str(seen))
         self.query_one(Input).value = ""
 
     # --- the list ------------------------------------------------------------------------------------

@@ -14,12 +14,19 @@ PATIENCE_S = 90.0  # for a busy machine; a whole exam takes about 20 s
 
 
 class Terminal:
-    """One tmux server of its own."""
+    """One tmux server of its own for each start."""
 
     def __init__(self, folder: Path) -> None:
-        self._socket, self._disk = folder / "tmux", folder / "disk"
+        self._folder, self._starts = folder, 0
+        self._disk = folder / "disk"
+
+    @property
+    def _socket(self) -> Path:
+        """Of this start's server: a socket whose server is still ending takes nobody in."""
+        return self._folder / f"tmux-{self._starts}"
 
     def start(self) -> None:
+        self._starts += 1
         command = f"{STATION} run --out {self._disk}; echo ENDED $?; sleep 300"
         self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "s", "-x", "120", "-y", "40", command)
 

@@ -24,7 +24,8 @@ LIMITS = {
     "exposure_margin_s": 1.5,  # a report that comes later than this is one that never comes
     "readout_timeout_s": 1.5,
 }
-ON_WIRE = {"prepare_timeout_s": 4.0}  # arming a camera on a busy machine
+ON_WIRE = {"prepare_timeout_s": 10.0}  # a busy machine may lose clearing frames; each is then triggered again
+CAMERA = {"frame_timeout_s": 1.5}
 GENERATOR = {
     "answer_s": 0.8,
     "kvp_range": [40, 70],
@@ -70,7 +71,7 @@ class Wired:
     def press(self, stage: SwitchStage) -> None:
         self.room.world.press(stage)
 
-    def step_until(self, claim, seconds=6.0) -> bool:
+    def step_until(self, claim, seconds=15.0) -> bool:
         """Step for that long at most; whether it came to pass."""
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
@@ -136,6 +137,10 @@ def make(folder: Path, detector: dict[str, Any], patch: Any) -> Wired:
     patch.setattr(World, "of", staticmethod(lambda _: room.world))  # one world for all
     room.served["generator"].face.model._prepare_s = 0.15
     room.start(follow_lamps=False)
+    devices = {"detector": detector} | room.devices()
+    on_wire = devices["detector"]["driver"] != "sim-detector"
+    if on_wire:
+        devices["detector"]["settings"] |= CAMERA
     file = RoomFile.model_validate(
         {
             "name": "Wired room",
@@ -147,8 +152,8 @@ def make(folder: Path, detector: dict[str, Any], patch: Any) -> Wired:
                 "serial": "1",
                 "focal_spot_mm": (0.6, 1.2),
             },
-            "devices": {"detector": detector} | room.devices(),
-            "limits": LIMITS | ({} if detector["driver"] == "sim-detector" else ON_WIRE),
+            "devices": devices,
+            "limits": LIMITS | (ON_WIRE if on_wire else {}),
             "calibration": FLATS | {"max_age_days": 7},
         }
     )
