@@ -103,7 +103,7 @@ class Attended:
         attendant = controller.parts.equipment.attendant
         self.switch = HandSwitch(attendant, self.parts.clock) if attendant else None
         self.snapshot: Snapshot = controller.snapshot
-        self.trouble = ""  # why the station does not start, in words
+        self.trouble = ""  # why the station does not start or does not go on, in words
         self.task: Task | None = None
         self.news = ""  # how the last task ended
         self._first = first  # what is done as soon as the station has started
@@ -112,6 +112,7 @@ class Attended:
         self._cancel = threading.Event()
         self._stop = threading.Event()
         self._started = False
+        self._failing = False  # its last step did
         self._retry_at_s = 0.0
         self._told_s = 0.0
         controller.listeners.append(self._see)
@@ -198,6 +199,19 @@ class Attended:
         else:
             self.controller.step()
 
+    def survive(self, step: Callable[[], None]) -> None:
+        """A defect of ours ends radiation and is told; the thread stays, for a frame may be on its way to disk."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  whatever it is
+            self.trouble = f"the station's program failed ({error!r}): end it, start it again, call service"
+            if not self._failing:
+                self.controller.abort()
+            self._failing = True
+            self._tell()
+        else:
+            self._failing = False
+
     def finish(self) -> None:
         """Bring an exposure under way to disk, and disconnect."""
         if self.snapshot.state in {State.PREPARING, State.READY}:
@@ -211,9 +225,9 @@ class Attended:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.turn()
+            self.survive(self.turn)
             self.parts.clock.sleep(_STEP_S)
-        self.finish()
+        self.survive(self.finish)
 
     def _start(self) -> None:
         if self.parts.clock.now() < self._retry_at_s:

@@ -100,7 +100,7 @@ class StateLine(Static):
     def look(self, now: Situation, alarms: str, silent_s: float) -> None:
         """One line; a state that is not looked at any more is no state."""
         sign, word = STATES[now.state]
-        if silent_s > _SILENT_S:
+        if silent_s > _SILENT_S and now.state is not State.STARTING:
             sign, word = "✖", f"NOT LIVE: no news from the station for {silent_s:.0f} s, last {word}"
         line = Text(f" {sign} {word} ", style="bold")
         if now.task:
@@ -192,7 +192,9 @@ class StationScreen(Screen[None]):
         """Banner, state and keys."""
         now = self.station.situation
         self.query_one(Banner).look(now, self.station.today)
-        self.query_one(StateLine).look(now, self.station.alarms, self.station.attended.silent_s())
+        attended = self.station.attended
+        troubles = "; ".join(filter(None, (attended.trouble, self.station.alarms)))
+        self.query_one(StateLine).look(now, troubles, attended.silent_s())
         self.query_one(KeyBar).look(now, self.station.keys, self.place)
 
     def look(self, now: Situation) -> None:

@@ -142,6 +142,10 @@ class Terminal:
         """A notification says so."""
         await self.seen(lambda: text in self.told, f"a notification '{text}'")
 
+    async def shown(self) -> None:
+        """The screen has caught up, without a turn of the station."""
+        await self._pilot.pause()
+
     @property
     def place(self) -> str:
         """Name of the screen, or of the dialog above it."""

@@ -93,6 +93,41 @@ def test_a_task_that_cannot_go_on_says_why(standing_by):
     assert standing_by.task is None
 
 
+def test_a_task_that_meets_a_full_disk_ends_and_the_station_goes_on(standing_by, item):
+    def work(_):
+        raise OSError(28, "No space left on device")
+
+    def leave(_):
+        raise OSError(28, "No space left on device")
+
+    standing_by.begin("calibration", work, steps=1, give_up=leave)
+    turn(standing_by)
+    assert "No space left" in standing_by.news
+    assert standing_by.task is None
+    standing_by.open(item, "medium")
+    turn(standing_by, 3)
+    assert standing_by.snapshot.state is State.POSITIONING
+
+
+@pytest.mark.hazard("unintended-exposure")
+def test_a_defect_in_the_stations_own_program_ends_radiation_and_is_told_and_the_thread_lives(
+    standing_by, mocker
+):
+    to_generator = mocker.spy(standing_by.parts.equipment.generator, "abort")
+    mocker.patch.object(standing_by.controller, "step", side_effect=KeyError("defect"))
+    told = []
+    standing_by.watch(lambda: told.append(standing_by.trouble))
+    with standing_by.running():
+        until_s = time.monotonic() + 30
+        while len(told) < 3 and time.monotonic() < until_s:
+            time.sleep(0.01)
+        mocker.stopall()
+    assert len(told) >= 3
+    assert "KeyError('defect')" in told[0]
+    assert "start it again" in told[0]
+    assert to_generator.call_count >= 1
+
+
 def test_a_decision_reaches_only_the_exam_that_was_on_the_screen(standing_by, item):
     standing_by.open(item, "medium")
     turn(standing_by, 3)

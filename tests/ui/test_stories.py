@@ -37,6 +37,38 @@ def test_a_normal_exam_takes_six_keys_from_the_order_to_the_accepted_image(play,
     play(story, size=size)
 
 
+def test_the_hands_size_is_chosen_where_the_patient_is_confirmed(play):
+    async def story(t):
+        await t.reach(State.STANDBY)
+        await t.sees("TEST, Person")
+        await t.press("enter")
+        await t.at("Confirm")
+        await t.sees("hand size ↑↓  medium")
+        await t.press("down")
+        await t.sees("hand size ↑↓  large")
+        await t.press("l")
+        await t.reach(State.POSITIONING)
+        assert t.attended.snapshot.job.exam.hand_size == "large"
+
+    assert opened(play(story)) == 1
+
+
+def test_a_station_that_falls_silent_shows_no_state_as_if_it_were_live(play):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        t.attended.parts.clock.sleep(5)  # nobody turns the station meanwhile
+        t.app._each_second()
+        await t.shown()
+        assert "NOT LIVE: no news from the station for 5 s, last POSITIONING" in t.text
+        t.turn(3)
+        t.app._each_second()
+        await t.shown()
+        assert "NOT LIVE" not in t.text
+
+    play(story, size=(120, 40))
+
+
 @pytest.mark.hazard("wrong-side")
 def test_the_letter_of_the_other_hand_opens_nothing(play):
     async def story(t):
