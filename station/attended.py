@@ -200,7 +200,7 @@ class Attended:
             self.controller.step()
 
     def survive(self, step: Callable[[], None]) -> None:
-        """A defect of ours ends radiation and is told; the thread stays, for a frame may be on its way to disk."""
+        """A defect of ours ends radiation and is told; the thread stays, for a frame may be on its way."""
         try:
             step()
         except Exception as error:  # noqa: BLE001  whatever it is
