@@ -23,6 +23,7 @@ from station.liaison import connected
 from station.operators import load_operators
 from station.states import State
 from station.ui.app import StationApp
+from station.ui.tty import Tty, is_there
 
 _SCREENS = 5  # so often they are shown again after they failed
 _SWITCH_S = 0.001  # of the interpreter between threads: screens wait that long for the station's
@@ -55,9 +56,10 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     with attended.running():
         for _ in range(_SCREENS):
             app = StationApp(attended, sign_in, keys, wish.hint)
+            app.driver_class = Tty
             _leave_in_order(app)
             app.run()
-            if app.return_code == 0:
+            if app.return_code == 0 or not is_there():
                 return 0
             attended.news = "the screens failed and were started again; the station went on"
             where = ("device", "screens-failed")
