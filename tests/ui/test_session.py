@@ -39,16 +39,16 @@ def test_screens_that_fail_print_where_but_not_whom_they_showed(attend, capsys):
 def test_nobody_waits_for_a_terminal_that_has_vanished():
     master, slave = pty.openpty()
     os.close(master)
-    unbuffered = io.TextIOWrapper(os.fdopen(slave, "wb", buffering=0), write_through=True)
-    writer = WriterThread(Lossy(unbuffered))
-    writer.start()
+    with io.TextIOWrapper(os.fdopen(slave, "wb", buffering=0), write_through=True) as unbuffered:
+        writer = WriterThread(Lossy(unbuffered))
+        writer.start()
 
-    def paint():
-        for _ in range(100):  # more than wait in its queue
-            writer.write("x")
-        writer.stop()
+        def paint():
+            for _ in range(100):  # more than wait in its queue
+                writer.write("x")
+            writer.stop()
 
-    painting = threading.Thread(target=paint, daemon=True)
-    painting.start()
-    painting.join(30)
-    assert not painting.is_alive()
+        painting = threading.Thread(target=paint, daemon=True)
+        painting.start()
+        painting.join(30)
+        assert not painting.is_alive()
