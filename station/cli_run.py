@@ -34,6 +34,7 @@ def run(
     out: Out = Path("dxr-exams"),
 ) -> None:
     """Work the station from this terminal; without arguments in a simulated room, ready for a first exam."""
+    typer.echo(f"DXR station starts.\n{_HINT}", err=True)  # at once: what is imported below takes a second
     with usage_errors(), ExitStack() as stack:
         from station.durable import only_here
 

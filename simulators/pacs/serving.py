@@ -78,6 +78,9 @@ class _Listener(ThreadedAssociationServer):
     def serve_forever(self, poll_interval: float = _POLL_S) -> None:
         BaseServer.serve_forever(self, poll_interval)
 
+    def service_actions(self) -> None:
+        """Not pynetdicom's collection of all garbage: it stops the whole process, a station's too."""
+
     def get_request(self) -> Any:
         listening: Any = self.socket
         connection, address = listening.accept()

@@ -4,6 +4,7 @@ The screens may fail or be closed at any moment: the station's thread goes on un
 on disk. Screens that failed are shown again, with what happened; the station does not notice.
 """
 
+import gc
 import signal
 import sys
 from collections.abc import Mapping
@@ -53,6 +54,7 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     liaison = stack.enter_context(connected(parts.dispatch, parts.journal, wish.folder)) if peers else None
     attended = Attended(controller, liaison, first=calibrate_if_missing)
     sign_in = operators.sign_in if operators else None
+    gc.freeze()  # what stays to the end: to look all of it through for garbage stops every thread for 0.1 s
     with attended.running():
         for _ in range(_SCREENS):
             app = StationApp(attended, sign_in, keys, wish.hint)
