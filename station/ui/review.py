@@ -49,7 +49,7 @@ class ReviewScreen(StationScreen):
     def body(self) -> ComposeResult:
         yield Static("", id="large")
         with Horizontal(id="review"):
-            yield Picture(alt="the image is being made", id="image")
+            yield Picture(alt="the image is being made", way=self.station.pictures, id="image")
             with VerticalScroll(id="review-side", can_focus=False):
                 yield Static("", id="result")
                 yield AgeChart(id="ages")

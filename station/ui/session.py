@@ -6,6 +6,7 @@ on disk. Screens that failed are shown again, with what happened; the station do
 
 import signal
 import sys
+import termios
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from station.liaison import connected
 from station.operators import load_operators
 from station.states import State
 from station.ui.app import StationApp
+from station.ui.picture import Pictures, way_of
 
 _SCREENS = 5  # so often they are shown again after they failed
 _SWITCH_S = 0.001  # of the interpreter between threads: screens wait that long for the station's
@@ -38,6 +40,7 @@ class Wish:
     operators: Path | None
     keys: Path | None
     hint: str
+    pictures: Pictures = "auto"
 
 
 def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
@@ -46,6 +49,7 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     operators = load_operators(str(wish.operators)) if wish.operators else None
     room = load_room(wish.room)
     peers = hospital or (load_hospital(room.hospital) if room.hospital else None)
+    pictures = way_of(wish.pictures)
     sys.setswitchinterval(_SWITCH_S)
     controller = assemble(room, wish.simulation, wish.folder, real_time=True, hospital=peers)
     parts = controller.parts
@@ -54,8 +58,9 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     sign_in = operators.sign_in if operators else None
     with attended.running():
         for _ in range(_SCREENS):
-            app = StationApp(attended, sign_in, keys, wish.hint)
+            app = StationApp(attended, sign_in, keys, wish.hint, pictures)
             _leave_in_order(app)
+            _forget_what_was_typed()
             app.run()
             if app.return_code == 0:
                 return 0
@@ -63,6 +68,12 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
             where = ("device", "screens-failed")
             parts.journal.record(where, attended.snapshot.state, parts.clock.wall(), None, {})
     return 4
+
+
+def _forget_what_was_typed() -> None:
+    """Before there is a screen no key means anything; a terminal's late answer would be taken for keys."""
+    if sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _leave_in_order(app: StationApp) -> None:
