@@ -115,8 +115,9 @@ class OutboxScreen(StationScreen):
 
     def on_data_table_row_highlighted(self) -> None:
         """What stands in the way of this one."""
-        job = self._chosen()
-        self.query_one("#job-note", Static).update(_chain(job) if job else Text())
+        job, liaison = self._chosen(), self.station.attended.liaison
+        next_s = liaison.goes_in_s(job) if liaison and job else None
+        self.query_one("#job-note", Static).update(_chain(job, next_s) if job else Text())
 
     def _chosen(self) -> Job | None:
         row = self.query_one(DataTable).cursor_row
@@ -140,6 +141,7 @@ class OutboxScreen(StationScreen):
             return
         self.query_one("#outbox-note", Static).update(_overview(summaries, len(jobs)))
         if jobs == self._jobs:
+            self.on_data_table_row_highlighted()  # its next attempt comes nearer
             return
         table = self.query_one(DataTable)
         chosen, self._jobs = self._chosen(), jobs
@@ -185,12 +187,15 @@ def _troubles(summaries: Sequence[Summary]) -> Iterator[str]:
             yield f"… {one.destination}: {one.error} → {one.remedy}"
 
 
-def _chain(job: Job) -> Text:
-    """One job's way so far, and what stands in it."""
+def _chain(job: Job, next_s: float | None) -> Text:
+    """One job's way so far, when it goes on, and what stands in it."""
     steps = [f"created {_time(job.created_at)}"]
     for word, at in (("stored", job.stored_at), ("kept", job.committed_at)):
         steps.append(f"{word} {_time(at)}{_after(job.created_at, at)}" if at else f"{word} —")
     text = Text(" → ".join(steps), style="bold")
+    if next_s is not None:
+        what = "next try" if job.state is State.PENDING else "asked again"
+        text.append(f"   {what} in {next_s:.0f} s", "not bold")
     if job.error:
         text.append(f"\n{job.error} → {job.remedy}", "bold")
     elif job.after and job.state is State.PENDING:
