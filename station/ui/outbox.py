@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -84,7 +85,7 @@ class OutboxScreen(StationScreen):
             words = "only a parked job can be sent again; the others go by themselves"
             self.notify(words, severity="warning", markup=False)
             return
-        self.run_worker(self._retry(parked, operator), group="retry")
+        self.run_worker(partial(self._retry, parked, operator), group="retry")
 
     async def _retry(self, jobs: Sequence[Job], operator: Operator) -> None:
         """Beside the loop: every job is a write that waits for the disk."""
@@ -126,7 +127,7 @@ class OutboxScreen(StationScreen):
     def _ask(self) -> None:
         if self.is_current and not self._asking:
             self._asking = True
-            self.run_worker(self._read(), group="read")
+            self.run_worker(self._read, group="read")
 
     async def _read(self) -> None:
         """In a thread: there may be thousands of jobs, and their lock is the couriers'."""

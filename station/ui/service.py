@@ -166,7 +166,7 @@ class ServiceScreen(StationScreen):
     def _ask_lines(self) -> None:
         if self.is_current and "lines" not in self._asking:
             self._asking.add("lines")
-            self.run_worker(self._read_lines(), group="lines")
+            self.run_worker(self._read_lines, group="lines")
 
     async def _read_lines(self) -> None:
         """What went over the wires since the last look; drivers decode all they keep at every call."""
@@ -198,7 +198,7 @@ class ServiceScreen(StationScreen):
     def _ask_errors(self) -> None:
         if self.is_current and "errors" not in self._asking:
             self._asking.add("errors")
-            self.run_worker(self._read_errors(), group="errors")
+            self.run_worker(self._read_errors, group="errors")
 
     async def _read_errors(self) -> None:
         try:
