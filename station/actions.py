@@ -25,6 +25,7 @@ class Situation:
     operator: Operator | None  # None: locked
     task: Task | None = None
     attendant: bool = False  # somebody whom software can direct is in the room
+    camera: bool = False  # the room has one, whether it answers or not
 
     @property
     def state(self) -> State:
@@ -121,7 +122,7 @@ def _while(*states: State) -> Shown:
 
 
 def _no_camera(now: Situation) -> bool:
-    return now.snapshot.view.picture is None
+    return not now.camera
 
 
 _PLACE, _POSITION = "everywhere", State.POSITIONING

@@ -322,7 +322,7 @@ def _inside(point_px: tuple[float, float], hand: Hand) -> bool:
 
 def _no_picture(age_s: float | None) -> Reason:
     what = "has sent no picture yet" if age_s is None else f"sent its last picture {abs(age_s):.1f} s ago"
-    remedy = "Check the camera and its cable, or confirm the checklist instead"
+    remedy = "Check the camera and its cable; a room file without a camera asks for the checklist instead"
     return Reason("camera-no-picture", f"The positioning camera {what}", remedy, age_s, STALE_S)
 
 

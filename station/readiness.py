@@ -281,7 +281,7 @@ def hand_is_positioned(facts: Facts) -> Iterator[Finding]:
             "positioning-unknown",
             "bad-geometry",
             "positioning has not been checked",
-            "wait for the camera or confirm the list",
+            "wait for the camera; in a room without one, confirm the checklist",
         )
     elif report.confirmed_by is None and _stale(facts, report.at):
         yield _blocks(

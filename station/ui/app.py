@@ -106,7 +106,8 @@ class StationApp(App[None]):
     def situation(self) -> Situation:
         """The newest of everything that decides what is possible."""
         attended = self.attended
-        return Situation(attended.snapshot, self.operator, attended.task, attended.switch is not None)
+        camera = attended.parts.equipment.camera is not None
+        return Situation(attended.snapshot, self.operator, attended.task, attended.switch is not None, camera)
 
     @property
     def today(self) -> date:

@@ -36,13 +36,13 @@ _DOTS = {1: 1.0, 2: 2.0}  # cells from dot to dot of the lines at so many SD: fa
 
 def age_words(curve: AgeCurve, patient: Dot, priors: Sequence[Dot]) -> str:
     """The chart as a sentence."""
-    here = f"{patient.value:.3f} ± {patient.u95:.3f} g/cm² at {patient.age:.0f} years"
+    here = f"{patient.value:.3f} ± {patient.u95:.3f} g/cm² at {int(patient.age)} years"
     words = f"DXR-BMD {here}"
     if curve.ages[0] <= patient.age <= curve.ages[-1]:
         mean, sd = (float(np.interp(patient.age, curve.ages, line)) for line in (curve.mean, curve.sd))
         words += f", {signed((patient.value - mean) / sd)} SD from the mean of this age, {mean:.3f}"
     told = [
-        f"{dot.value:.3f} at {dot.age:.0f}{'' if dot.comparable else ' (not comparable)'}"
+        f"{dot.value:.3f} at {int(dot.age)}{'' if dot.comparable else ' (not comparable)'}"
         for dot in sorted(priors, key=lambda dot: dot.age)
     ]
     return words + (f"; earlier {', '.join(told)}" if told else "")

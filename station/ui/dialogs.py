@@ -13,7 +13,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.events import Key
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, OptionList, Select, Static
+from textual.widgets import Input, Label, OptionList, Static
 from textual.widgets.option_list import Option
 
 from station.actions import Situation, actions
@@ -145,8 +145,7 @@ class Emergency(Dialog[tuple[str, Side, str, Sex | None] | None]):
         yield Label("Patient without an order", classes="title")
         yield Input(placeholder="Family^Given (empty: made up)", id="name", max_length=64)
         yield Input(placeholder="birth date YYYY-MM-DD (empty: unknown)", id="born", max_length=10)
-        sexes = [("female", Sex.FEMALE), ("male", Sex.MALE), ("other", Sex.OTHER)]
-        yield Select(sexes, prompt="sex (empty: unknown)", id="sex")
+        yield Input(placeholder="sex F, M, O (empty: unknown)", id="sex", max_length=1, restrict="[FMOfmo]?")
         yield Static("Enter in a field goes on; then choose the hand", id="why")
         yield OptionList(Option("◀ LEFT hand", id="L"), Option("RIGHT hand ▶", id="R"), id="side")
 
@@ -156,8 +155,8 @@ class Emergency(Dialog[tuple[str, Side, str, Sex | None] | None]):
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """The side ends it."""
-        chosen = self.query_one("#sex", Select).value
-        sex = chosen if isinstance(chosen, Sex) else None
+        letter = self.query_one("#sex", Input).value.upper()
+        sex = Sex(letter) if letter else None
         name, born = self.query_one("#name", Input).value, self.query_one("#born", Input).value
         self.dismiss((name, Side(str(event.option_id)), born, sex))
 

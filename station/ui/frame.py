@@ -39,6 +39,7 @@ STATES = {
     State.SERVICE: ("⚙", "SERVICE"),
 }
 _SILENT_S = 3.0  # longer than accepting holds the station's thread
+_STAYS = "\N{NO-BREAK SPACE}"
 _WIDE = 100  # columns from which the banner has room for everything
 
 
@@ -54,7 +55,7 @@ def identifiers(patient: Patient, today: date) -> str:
     """Two identifiers besides the name: birth date and ID."""
     born = f"born {patient.birth_date:%Y-%m-%d}" if patient.birth_date else "birth date UNKNOWN"
     age = patient.age_at(today) if patient.birth_date and patient.birth_date <= today else None
-    years = f" ({age:.0f} y)" if age is not None else ""
+    years = f" ({int(age)} y)" if age is not None else ""
     return f"{born}{years}  {patient.sex or '?'}  ID {patient.id}"
 
 
@@ -145,8 +146,10 @@ _NAMED = {
 
 def _add(bar: Text, action: Action, key: str, now: Situation) -> None:
     blocked = bool(action.why_not(now))
-    bar.append(f" {shown(key)} ", style="dim" if blocked else "reverse")
-    bar.append(f"{'×' if blocked else ' '}{action.title} ", style="dim" if blocked else "")
+    title = f"{'×' if blocked else ' '}{action.title}".replace(" ", _STAYS)  # a key and its title in one line
+    bar.append(f"{_STAYS}{shown(key)}{_STAYS}", style="dim" if blocked else "reverse")
+    bar.append(title, style="dim" if blocked else "")
+    bar.append(" ")
 
 
 def bindings(place: str, keys: Keys) -> Iterable[Binding]:

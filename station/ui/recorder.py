@@ -54,7 +54,7 @@ class RecorderScreen(StationScreen):
         for found in self._bindings.key_to_bindings.values():
             found[:] = [replace(one, priority=one.action.startswith("app.act")) for one in found]
         self.query_one("#exams", DataTable).add_columns("opened", "patient", "end")
-        self.query_one("#steps", DataTable).add_columns("at ms", "+ms", "state", "what happened")
+        self.query_one("#steps", DataTable).add_columns("at ms", "+ms", "what happened", "state")
         self.query_one("#exams", DataTable).focus()
 
     def on_screen_resume(self) -> None:
@@ -132,7 +132,7 @@ class RecorderScreen(StationScreen):
         for step in steps:
             mark, style = ("× ", "bold") if step.grave else ("", "")
             times = (f"{step.offset_ms:.0f}", f"{step.since_previous_ms:.0f}")
-            cells = (*times, step.state, mark + step.sentence)
+            cells = (*times, mark + step.sentence, step.state)
             table.add_row(*(Text(cell, style) for cell in cells))
         table.move_cursor(row=row)
         self._show_step()

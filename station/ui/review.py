@@ -333,9 +333,9 @@ def retake_card(snapshot: Snapshot) -> str:
     minutes = _HAND_USV / _NATURAL_USV_PER_H * 60
     dap = snapshot.exposures[-1].dap_ugym2 if snapshot.exposures else None
     cost = f"DAP {dap:.2f} µGy·m² once more, " if dap is not None else ""
+    known = f"as {minutes:.0f} minutes of natural background (derived, not measured on this patient)"
     lines = [
-        f"This was exposure {len(snapshot.exposures)}. One more: {cost}about {_HAND_USV:g} µSv,",
-        f"as {minutes:.0f} minutes of natural background (derived, not measured on this patient).",
+        f"This was exposure {len(snapshot.exposures)}. One more: {cost}about {_HAND_USV:g} µSv, {known}."
     ]
     outcome = snapshot.outcome
     if outcome is None:

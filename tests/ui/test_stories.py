@@ -2,7 +2,7 @@
 
 import pytest
 
-from station.exam import Side
+from station.exam import Sex, Side
 from station.states import State
 
 
@@ -106,13 +106,13 @@ def test_an_emergency_patient_is_examined_without_an_order(play):
         await t.reach(State.STANDBY)
         await t.press("f8")
         await t.at("Emergency")
-        await t.press(*"Test", "enter", "enter", "tab", "enter")
+        await t.press(*"Test", "enter", "enter", "f", "enter", "enter")
         await t.at("Confirm")
         await t.sees("LEFT HAND", "birth date UNKNOWN")
         await t.press("l")
         await t.ready()
         item = t.attended.snapshot.job.exam.item
-        assert (item.patient.name, item.side) == ("Test", Side.LEFT)
+        assert (item.patient.name, item.patient.sex, item.side) == ("Test", Sex.FEMALE, Side.LEFT)
         assert item.patient.id.startswith("EMERGENCY-")
 
     play(story)
