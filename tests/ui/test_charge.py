@@ -20,7 +20,7 @@ from station.states import State
 from station.ui.charts import AgeChart
 
 PANEL = {"rows": 1500, "columns": 1200, "spacing_mm": 0.2}  # the coarsest that is measured: a second a frame
-YEARS = 5  # since the earlier visit
+EARLIER = timedelta(days=1700)  # the earlier visit
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +124,7 @@ def charged(t, exam):
 
 
 def an_earlier_visit(t, before, exam):
-    """As the archive would send it: the report of `before`, made years ago."""
+    """As the archive would send it: the report of `before`, made years ago; the day."""
     parts = t.attended.parts
     report = pydicom.dcmread(parts.spool.folder(before) / "measurements.dcm")
     (taken,) = [
@@ -132,10 +132,12 @@ def an_earlier_visit(t, before, exam):
         for element in report.iterall()
         if element.keyword == "Date" and element.value == f"{before.opened_at.astimezone():%Y%m%d}"
     ]
-    taken.value = f"{before.opened_at - timedelta(days=YEARS * 365.25):%Y%m%d}"
+    visit = before.opened_at.astimezone().date() - EARLIER
+    taken.value = f"{visit:%Y%m%d}"
     folder = parts.dispatch.earlier_folder(exam)
     folder.mkdir(exist_ok=True)
     report.save_as(folder / f"prior-{report.SOPInstanceUID}.dcm")
+    return visit
 
 
 def test_a_result_stands_with_its_uncertainty_its_scores_and_the_earlier_visit_and_is_released_at_once(
@@ -164,15 +166,15 @@ def test_a_result_stands_with_its_uncertainty_its_scores_and_the_earlier_visit_a
         await t.at("Confirm")
         await t.press("l")
         await t.reach(State.POSITIONING)
-        an_earlier_visit(t, first, t.attended.snapshot.job.exam)
+        taken = an_earlier_visit(t, first, t.attended.snapshot.job.exam)
         await t.ready()
         await t.expose()
         now = t.attended.snapshot.outcome.result.bmd_g_cm2
-        age = t.attended.snapshot.job.exam.item.patient.age_at(first.opened_at.date())
+        age, then = (first.item.patient.age_at(day) for day in (first.opened_at.date(), taken))
         chart = t.app.screen.query_one(AgeChart)
         await t.seen(lambda: "earlier" in chart.words, "the earlier visit")
-        assert f"{now.value:.3f} ± {now.u95:.3f} g/cm² at {age:.0f} years" in chart.words
-        assert f"earlier {bmd.value:.3f} at {age - YEARS:.0f}" in chart.words
+        assert f"{now.value:.3f} ± {now.u95:.3f} g/cm² at {int(age)} years" in chart.words
+        assert f"earlier {bmd.value:.3f} at {int(then)}" in chart.words
         await t.sees("●", "○")
 
     play(story, sign_in=sign_in, **station)

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from station import cli_run
+from station.states import State
 from station.ui import session
 from station.ui.picture import Picture
 
@@ -155,11 +156,9 @@ def show():
 @pytest.mark.parametrize(
     ("terminal", "wanted", "way"),
     [
-        ("sixel", "auto", "sixel"),
         ("kitty", "auto", "kitty"),
         ("plain", "auto", "cells"),
         ("silent", "sixel", "sixel"),
-        ("sixel", "cells", "cells"),
     ],
 )
 def test_a_terminal_gets_pictures_as_it_says_it_can_or_as_the_operator_says(show, terminal, wanted, way):
@@ -170,39 +169,40 @@ def test_a_terminal_gets_pictures_as_it_says_it_can_or_as_the_operator_says(show
     assert not any(drawn.values())
 
 
-def test_a_terminal_that_is_to_show_cells_is_not_asked_for_graphics(show):
-    got = show("silent", "cells")
-    assert b"\x1b[c" not in got
-    assert b"\x1b[16t" not in got
-    assert not re.search(GRAPHICS_QUERY, got)
-
-
-def test_a_sixel_is_as_large_as_the_cells_that_the_terminal_says_it_has(show):
-    got = show("sixel", "auto")
-    raster = re.search(rb'\x1bP[0-9;]*q"\d+;\d+;(\d+);(\d+)', got)
-    assert raster
-    width, height = (int(side) for side in raster.groups())
-    assert (width, height) == (COLUMNS * CELL_PX[0], LINES * CELL_PX[1])
-
-
-def test_a_sixel_that_a_dialog_covered_is_drawn_again_when_it_closes(show):
+def test_a_sixel_has_the_size_of_its_cells_and_is_drawn_again_when_a_dialog_goes(show):
     before = []
 
     def covered(got):
         before.append(pictures(got)["sixel"])
         return b"SURE?" in got
 
-    show("sixel", "auto", after=[(b"d", covered), (b"y", lambda got: pictures(got)["sixel"] > before[-1])])
+    got = show(
+        "sixel", "auto", after=[(b"d", covered), (b"y", lambda got: pictures(got)["sixel"] > before[-1])]
+    )
+    drawn = pictures(got)
+    assert (drawn["kitty"], drawn["cells"]) == (0, 0)
+    raster = re.search(rb'\x1bP[0-9;]*q"\d+;\d+;(\d+);(\d+)', got)
+    assert raster
+    width, height = (int(side) for side in raster.groups())
+    assert (width, height) == (COLUMNS * CELL_PX[0], LINES * CELL_PX[1])
+
+
+def test_a_terminal_that_is_to_show_cells_gets_nothing_else_and_is_not_asked_for_graphics(show):
+    got = show("sixel", "cells")
+    drawn = pictures(got)
+    assert drawn.pop("cells")
+    assert not any(drawn.values())
+    assert b"\x1b[c" not in got
+    assert b"\x1b[16t" not in got
+    assert not re.search(GRAPHICS_QUERY, got)
 
 
 def test_the_review_screen_shows_its_image_as_the_command_was_told(play):
     async def story(t):
-        await t.open()
-        await t.ready()
-        await t.expose()
-        image = t.app.screen.query_one("#image", Picture)
-        assert image.way == "sixel"
-        await t.seen(lambda: any(child.display for child in image.children), "the image")
+        await t.reach(State.STANDBY)
+        t.app.show("review")
+        await t.at("review")
+        assert t.app.screen.query_one("#image", Picture).way == "sixel"
 
     play(story, pictures="sixel")
 
