@@ -52,6 +52,8 @@ class OutboxScreen(StationScreen):
     def on_mount(self) -> None:
         """Columns; then look every second while shown."""
         super().on_mount()
+        if not self.station.is_running:
+            return
         table = self.query_one(DataTable)
         table.add_columns("state", "what", "to", "created", "stored", "kept", "tries", "name")
         table.focus()

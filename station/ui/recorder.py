@@ -51,6 +51,8 @@ class RecorderScreen(StationScreen):
     def on_mount(self) -> None:
         """Columns; the list of exams has the keys, but those that step belong to the screen."""
         super().on_mount()
+        if not self.station.is_running:
+            return
         for found in self._bindings.key_to_bindings.values():
             found[:] = [replace(one, priority=one.action.startswith("app.act")) for one in found]
         self.query_one("#exams", DataTable).add_columns("opened", "patient", "end")

@@ -59,6 +59,8 @@ class ServiceScreen(StationScreen):
     def on_mount(self) -> None:
         """Columns, and the paces of line and log."""
         super().on_mount()
+        if not self.station.is_running:
+            return
         table = self.query_one("#devices-table", DataTable)
         table.add_columns("device", "state", "last word", "model", "serial")
         for name in _DEVICES:

@@ -202,6 +202,7 @@ def test_the_review_screen_shows_its_image_as_the_command_was_told(play):
         await t.reach(State.STANDBY)
         t.app.show("review")
         await t.at("review")
+        await t.shown()
         assert t.app.screen.query_one("#image", Picture).way == "sixel"
 
     play(story, pictures="sixel")

@@ -28,3 +28,12 @@ def test_screens_that_fail_print_where_but_not_whom_they_showed(attend, capsys):
     said = "".join(capsys.readouterr())
     assert "a mistake near" in said
     assert app.whom not in said
+
+
+@pytest.mark.parametrize("name", ["exam", "review", "outbox", "service", "recorder"])
+def test_screens_that_end_while_one_opens_end_in_peace(play, name):
+    async def story(t):
+        await t.shown()
+        t.app.show(name)
+
+    play(story)
