@@ -57,6 +57,15 @@ print("WAY", way, flush=True)
 Showing().run()
 """
 
+READING = """
+import select
+from station.ui import session
+print("GO", flush=True)
+select.select([0], [], [], 60)
+session._forget_what_was_typed()
+print("LEFT", len(select.select([0], [], [], 0)[0]), flush=True)
+"""
+
 
 class Terminal:
     """The far end of a pseudo terminal: answers what a program asks, keeps what it sends."""
@@ -68,12 +77,12 @@ class Terminal:
         self.got = b""
         self._answered = 0
 
-    def start(self, wanted):
+    def start(self, script, *arguments):
         own = {
             name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}
         }
         return subprocess.Popen(
-            [sys.executable, "-c", SHOWING, wanted],
+            [sys.executable, "-c", script, *arguments],
             stdin=self._far,
             stdout=self._far,
             stderr=self._far,
@@ -130,13 +139,23 @@ def pictures(got):
 
 
 @pytest.fixture
-def show():
+def opened():
+    """Terminals with the processes in them; all end."""
+    pairs = []
+    yield pairs
+    for far, process in pairs:
+        process.kill()
+        process.wait()
+        far.close()
+
+
+@pytest.fixture
+def show(opened):
     """Shows a picture in a terminal, asked for so; what came, after the application's end."""
-    opened = []
 
     def showing(terminal, wanted, *, after=()):
         far = Terminal(TERMINALS[terminal])
-        opened.append((far, far.start(wanted)))
+        opened.append((far, far.start(SHOWING, wanted)))
         far.until(lambda got: any(pictures(got).values()), "a picture")
         for keys, claim in after:
             far.type(keys)
@@ -146,11 +165,7 @@ def show():
         assert opened[-1][1].wait(PATIENCE_S) == 0
         return far.got
 
-    yield showing
-    for far, process in opened:
-        process.kill()
-        process.wait()
-        far.close()
+    return showing
 
 
 @pytest.mark.parametrize(
@@ -195,6 +210,16 @@ def test_a_terminal_that_is_to_show_cells_gets_nothing_else_and_is_not_asked_for
     assert b"\x1b[c" not in got
     assert b"\x1b[16t" not in got
     assert not re.search(GRAPHICS_QUERY, got)
+
+
+@pytest.mark.hazard("unintended-exposure")
+def test_what_was_typed_or_answered_before_there_is_a_screen_is_no_key(opened):
+    far = Terminal(TERMINALS["silent"])
+    opened.append((far, far.start(READING)))
+    far.until(lambda got: b"GO" in got, "its readiness")
+    far.type(b"\x1b[?62;4c\n")
+    far.until(lambda got: re.search(rb"LEFT \d", got), "what is left")
+    assert b"LEFT 0" in far.got
 
 
 def test_the_review_screen_shows_its_image_as_the_command_was_told(play):
