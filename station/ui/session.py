@@ -8,7 +8,7 @@ import signal
 import sys
 import termios
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from station.operators import load_operators
 from station.states import State
 from station.ui.app import StationApp
 from station.ui.picture import Pictures, way_of
+from station.ui.tty import Tty, is_there
 
 _SCREENS = 5  # so often they are shown again after they failed
 _SWITCH_S = 0.001  # of the interpreter between threads: screens wait that long for the station's
@@ -59,10 +60,11 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     with attended.running():
         for _ in range(_SCREENS):
             app = StationApp(attended, sign_in, keys, wish.hint, pictures)
+            app.driver_class = Tty
             _leave_in_order(app)
             _forget_what_was_typed()
             app.run()
-            if app.return_code == 0:
+            if app.return_code == 0 or not is_there():
                 return 0
             attended.news = "the screens failed and were started again; the station went on"
             where = ("device", "screens-failed")
@@ -72,7 +74,7 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
 
 def _forget_what_was_typed() -> None:
     """Before there is a screen no key means anything; a terminal's late answer would be taken for keys."""
-    if sys.stdin.isatty():
+    with suppress(termios.error, OSError):  # no terminal, or it has just gone
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 

@@ -1,6 +1,7 @@
 """The generators there are, each with the simulator it is tested on: one row per driver and wire."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -123,6 +124,7 @@ ROWS = (
 )
 
 
+_BEAT_S = 0.005
 STEP_MAS = 0.001  # the finest that a device reports in
 DEVIATION = 0.03  # of what is delivered from what was read back
 
@@ -135,12 +137,38 @@ def on(*facts: Fact) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("new_generator_rig", cases, indirect=True)
 
 
+class Stalls:
+    """By how much this machine was late with something simple, at worst."""
+
+    def __init__(self) -> None:
+        self.worst_ms = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stalls")
+        self._thread.start()
+
+    def _watch(self) -> None:
+        before_s = time.monotonic()
+        while not self._ended.wait(_BEAT_S):
+            now_s = time.monotonic()
+            self.worst_ms = max(self.worst_ms, 1000 * (now_s - before_s - _BEAT_S))
+            before_s = now_s
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
 class GeneratorRig:
     """A generator, and whatever a test may do to it."""
 
     def __init__(self, generator: Generator, clock: Clock, good: Technique, long: Technique) -> None:
         self.generator, self.clock, self.good, self.long = generator, clock, good, long
-        self.name, self.timing_ms = "hardware", 0.0
+        self.name = "hardware"
+
+    @property
+    def timing_ms(self) -> float:
+        """By how much a computer that times the beam may have been late."""
+        return 0.0
 
     @property
     def state(self) -> GeneratorState:
@@ -180,7 +208,8 @@ class SimulatedRig(GeneratorRig):
             self.line.start()
             settings["url"] = self.line.url
         super().__init__(row.driver(settings, self.room), clock, row.good, row.long)
-        self.name, self.timing_ms = row.name, row.timing_ms
+        self.name, self._timing_ms = row.name, row.timing_ms
+        self._stalls = Stalls() if row.timing_ms else None
         self.mas, self.exposures = 0.0, 0  # what the world has seen
         self.world.on_radiation(self._absorb)
         self._beam_on, self.world.beam_on = self.world.beam_on, self._count
@@ -191,6 +220,11 @@ class SimulatedRig(GeneratorRig):
     def _count(self, kvp: float, ma: float) -> None:
         self.exposures += 1
         self._beam_on(kvp, ma)
+
+    @property
+    def timing_ms(self) -> float:
+        """More on a machine that stood still meanwhile: at the beam's begin, at its end."""
+        return self._timing_ms + (2 * self._stalls.worst_ms if self._stalls else 0.0)
 
     @property
     def radiating(self) -> bool:
@@ -249,6 +283,8 @@ class SimulatedRig(GeneratorRig):
             super().close()
         if self.line:
             self.line.stop()
+        if self._stalls:
+            self._stalls.end()
 
 
 def check_ended_early(rig: "SimulatedRig", state: GeneratorState, end: EndOfExposure) -> None:

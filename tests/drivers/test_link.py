@@ -56,7 +56,7 @@ class Rig:
         self.line.start()
         self.unasked = []
         self.link = Link(
-            Whereabouts("the echo", self.line.url, answer_within_s=0.15),
+            Whereabouts("the echo", self.line.url, answer_within_s=0.5),
             Dialogue(split, repr, self.greet, lambda: None, self.unasked.append, period_s=0.02),
             RealClock(),
         )
@@ -98,7 +98,7 @@ def test_noise_before_an_answer_is_no_answer(rig):
 
 
 def test_a_late_answer_is_not_taken_for_the_next_one(rig):
-    rig.line.spoil("late", 0.3, answers=1)
+    rig.line.spoil("late", 0.8, answers=1)
     with pytest.raises(CommunicationLost):
         rig.ask(b"status")
     assert rig.ask(b"status") == b"STATUS"

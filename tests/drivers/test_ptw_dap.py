@@ -56,7 +56,7 @@ def on_line(tmp_path, monkeypatch):
     def make(face, end=None, connect=True, **settings):
         line = Line(face, end or PtyEnd(tmp_path / f"line{len(made)}"))
         line.start()
-        settings = {"url": line.url, "answer_within_s": 0.25, **settings}
+        settings = {"url": line.url, "answer_within_s": 0.8, **settings}
         meter = PtwDiamentor(settings, Room(RealClock()))
         made.append((meter, line))
         if connect:

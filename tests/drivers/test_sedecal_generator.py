@@ -36,7 +36,7 @@ class Rig:
         self.face = R2cpFace({"prepare_s": 0.03}, room)
         self.line = Line(self.face, TcpEnd())
         self.line.start()
-        settings = {"url": self.line.url, "answer_s": 0.3, "kvp_range": [40, 70], "max_power_kw": 10}
+        settings = {"url": self.line.url, "answer_s": 0.8, "kvp_range": [40, 70], "max_power_kw": 10}
         self.generator = SedecalGenerator(settings, Room(RealClock()))
 
     def said(self, *kinds):
@@ -190,7 +190,7 @@ def test_what_the_line_does_to_frames_does_not_matter(rig, ill):
 
 
 def test_a_late_status_is_not_taken_for_a_new_one(rig, wait_until):
-    rig.line.spoil("late", 0.4, answers=2)
+    rig.line.spoil("late", 1.0, answers=2)
     rig.world.press(SwitchStage.RELEASED)
     wait_until(lambda: rig.generator.link.trouble)
     wait_until(lambda: not rig.generator.link.trouble)

@@ -36,7 +36,7 @@ class Rig:
     def __init__(self, face, end, room, **settings):
         self.face, self.line = face, Line(face, end)
         self.line.start()
-        self.generator = VjGenerator({"url": self.line.url, "answer_within_s": 0.2} | settings, room)
+        self.generator = VjGenerator({"url": self.line.url, "answer_within_s": 0.7} | settings, room)
 
     @property
     def status(self):
@@ -366,7 +366,7 @@ def test_a_start_that_is_not_answered_is_counted_in_full_and_not_said_again(make
 
 def test_an_answer_that_comes_too_late_is_not_read_by_the_next_question(make_rig, wait_until):
     rig = make_rig()
-    rig.line.spoil("late", 0.3, answers=1)
+    rig.line.spoil("late", 1.0, answers=1)
     wait_until(lambda: rig.face.heard.count("FREV") > 1)
     assert rig.generator.load(SHORT) == SHORT
     assert rig.status.fault is None

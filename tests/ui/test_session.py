@@ -1,10 +1,16 @@
-"""The terminal as a process: a failing screen names no patient."""
+"""The terminal as a process: a failing screen names no patient, a vanished terminal holds nobody up."""
 
 import asyncio
+import io
+import os
+import pty
+import threading
 
 import pytest
+from textual.drivers._writer_thread import WriterThread
 
 from station.ui.app import Looked, StationApp
+from station.ui.tty import Lossy
 
 
 @pytest.mark.hazard("wrong-patient")
@@ -37,3 +43,21 @@ def test_screens_that_end_while_one_opens_end_in_peace(play, name):
         t.app.show(name)
 
     play(story)
+
+
+def test_nobody_waits_for_a_terminal_that_has_vanished():
+    master, slave = pty.openpty()
+    os.close(master)
+    with io.TextIOWrapper(os.fdopen(slave, "wb", buffering=0), write_through=True) as unbuffered:
+        writer = WriterThread(Lossy(unbuffered))
+        writer.start()
+
+        def paint():
+            for _ in range(100):  # more than wait in its queue
+                writer.write("x")
+            writer.stop()
+
+        painting = threading.Thread(target=paint, daemon=True)
+        painting.start()
+        painting.join(30)
+        assert not painting.is_alive()

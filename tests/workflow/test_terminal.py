@@ -27,7 +27,8 @@ class Terminal:
 
     def start(self) -> None:
         self._starts += 1
-        command = f"{STATION} run --out {self._disk}; echo ENDED $?; sleep 300"
+        own = f"sh -c 'echo $$ > {self._folder}/pid; exec {STATION} run --out {self._disk}'"
+        command = f"{own}; echo ENDED $?; sleep 300"
         self._tmux("-f", "/dev/null", "new-session", "-d", "-s", "s", "-x", "120", "-y", "40", command)
 
     def press(self, *keys: str) -> None:
@@ -42,6 +43,14 @@ class Terminal:
         while not all(text in (seen := self.screen()) for text in texts):
             assert time.monotonic() < until_s, f"{texts} not on:\n{seen}"
             time.sleep(0.1)
+
+    def still_there(self) -> bool:
+        """The station's program."""
+        try:
+            os.kill(int((self._folder / "pid").read_text()), 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def stop(self) -> None:
         subprocess.run(["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True)
@@ -90,3 +99,16 @@ def test_a_first_exam_in_a_real_terminal_with_six_keys_and_a_restart_in_the_midd
     terminal.sees("STANDBY", "NO PATIENT")
     terminal.press("F7")
     terminal.sees("accepted 0750T", "image accepted")
+
+
+@pytest.mark.hazard("exposure-without-image")
+def test_a_connection_that_breaks_leaves_no_station_behind_that_nobody_can_reach(terminal):
+    terminal.start()
+    terminal.sees("STANDBY", "DEMO, Anna")
+    terminal.stop()
+    until_s = time.monotonic() + PATIENCE_S
+    while terminal.still_there():
+        assert time.monotonic() < until_s, "it holds the disk and the devices, and no screen shows it"
+        time.sleep(0.1)
+    terminal.start()
+    terminal.sees("STANDBY", "DEMO, Anna")
