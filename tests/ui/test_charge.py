@@ -63,24 +63,33 @@ def station(orders, item):
     return {"hospital": Hospital(name="test", ae_title="DXR1", messages=Messages(charges=billing))}
 
 
-ROLES = {"anna": Role.TECHNOLOGIST, "paul": Role.PHYSICIST, "doris": Role.PHYSICIAN}
+PEOPLE = {  # by their id
+    "a": ("Test^Technologist", Role.TECHNOLOGIST),
+    "p": ("Test^Physicist", Role.PHYSICIST),
+    "d": ("Test^Physician", Role.PHYSICIAN),
+}
 
 
 @pytest.fixture
 def sign_in():
     """Three people with their roles."""
-    return lambda id_, _: Operator(id=id_, name=f"Test^{id_.capitalize()}", role=ROLES[id_], pin="")
+
+    def let_in(id_, _pin):
+        name, role = PEOPLE[id_]
+        return Operator(id=id_, name=name, role=role, pin="")
+
+    return let_in
 
 
-async def signs_in(t, name):
+async def signs_in(t, id_):
     await t.at("SignIn")
-    await t.press(*name, "enter", "enter")
-    await t.seen(lambda: t.app.operator is not None, f"{name} signed in")
+    await t.press(id_, "enter", "enter")
+    await t.seen(lambda: t.app.operator is not None, f"{id_} signed in")
 
 
-async def changes_to(t, name):
+async def changes_to(t, id_):
     await t.press("ctrl+l")
-    await signs_in(t, name)
+    await signs_in(t, id_)
 
 
 async def until_the_result(t):
@@ -144,22 +153,22 @@ def test_a_result_stands_with_its_uncertainty_its_scores_and_the_earlier_visit_a
     play, station, sign_in
 ):
     async def story(t):
-        await signs_in(t, "anna")
+        await signs_in(t, "a")
         await until_the_result(t)
         found = t.attended.snapshot.outcome.result
         bmd = found.bmd_g_cm2
         await t.sees(f"DXR-BMD {bmd.value:.3f} ± {bmd.u95:.3f} g/cm²")
         await t.sees(f"T {found.t_score:+.1f}   Z {found.z_score:+.1f}")
-        first = await accepts(t, "release the charge as Test^Anna")
+        first = await accepts(t, "release the charge as Test^Technologist")
         proof, (message,) = charged(t, first)
         assert proof["code"]["value"] == "0750T"
-        assert proof["released"]["by"] == "Test^Anna"
+        assert proof["released"]["by"] == "Test^Technologist"
         sent = t.attended.parts.dispatch.outbox.path(message).read_bytes().decode()
         assert "0750T" in sent
         decision = t.attended.parts.spool.record(t.attended.parts.spool.folder(first)).decision
-        assert (decision.release.by, decision.release.physician) == ("Test^Anna", False)
+        assert (decision.release.by, decision.release.physician) == ("Test^Technologist", False)
         await t.press("f7")
-        await t.sees("accepted 0750T, released", "charge released by TEST, Anna")
+        await t.sees("accepted 0750T, released", "charge released by TEST, Technologist")
         await t.press("f2")
         await t.at("worklist")
         await t.press("down", "enter")
@@ -182,10 +191,10 @@ def test_a_result_stands_with_its_uncertainty_its_scores_and_the_earlier_visit_a
 
 def test_what_was_accepted_without_release_waits_for_somebody_who_may(play, station, sign_in):
     async def story(t):
-        await signs_in(t, "doris")
+        await signs_in(t, "d")
         await until_the_result(t)
         assert await choices(t) == {"final", "release", "later"}
-        await changes_to(t, "anna")
+        await changes_to(t, "a")
         await t.at("review")
         assert await choices(t) == {"release", "later"}, "who is no physician has interpreted nothing"
         exam = await accepts(t, "somebody releases the result later")
@@ -194,29 +203,29 @@ def test_what_was_accepted_without_release_waits_for_somebody_who_may(play, stat
         assert "waits for a person's release" in proof["text"]
         await t.press("f7")
         await t.sees("accepted 0750T, waits", "charge waits for release")
-        await changes_to(t, "paul")
+        await changes_to(t, "p")
         await t.press("f7")
         await t.sees("waits for release", "×Release")
         await t.press("r")
         await t.is_told("not for the role physicist; another person must sign in")
         t.turn(20)
         assert charged(t, exam) == (proof, [])
-        await changes_to(t, "anna")
+        await changes_to(t, "a")
         await t.press("f7")
         await t.sees("waits for release", "step 1 of")
         await t.press("r")
         await t.is_told("release: done")
-        await t.sees("accepted 0750T, released", "charge released by TEST, Anna")
+        await t.sees("accepted 0750T, released", "charge released by TEST, Technologist")
         proof, (message,) = charged(t, exam)
-        assert proof["released"]["by"] == "Test^Anna"
+        assert proof["released"]["by"] == "Test^Technologist"
         assert "0750T" in t.attended.parts.dispatch.outbox.path(message).read_bytes().decode()
         await t.press("r")
-        await t.is_told("is released already, by Test^Anna")
-        await changes_to(t, "doris")
+        await t.is_told("is released already, by Test^Technologist")
+        await changes_to(t, "d")
         await t.press("f7")
-        await t.sees("released by TEST, Anna")
+        await t.sees("released by TEST, Technologist")
         await t.press("r")
-        await t.sees("charge released by TEST, Doris")
+        await t.sees("charge released by TEST, Physician")
         final, messages = charged(t, exam)
         assert final["released"]["physician"]
         assert messages == [message], "the charge leaves once"
@@ -224,6 +233,6 @@ def test_what_was_accepted_without_release_waits_for_somebody_who_may(play, stat
     entries = list(play(story, sign_in=sign_in, **station).parts.journal.entries())
     deeds = [entry.detail for entry in entries if (entry.kind, entry.name) == ("operator", "release")]
     assert [(deed["operator"], deed["role"]) for deed in deeds] == [
-        *[("anna", "technologist")] * 2,
-        ("doris", "physician"),
+        *[("a", "technologist")] * 2,
+        ("d", "physician"),
     ]
