@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,6 +27,10 @@ def run(
         Path | None, typer.Option(help="Who may sign in; none: whoever is logged in at this computer.")
     ] = None,
     keys: Annotated[Path | None, typer.Option(help="Keys instead of the shipped ones.")] = None,
+    pictures: Annotated[
+        Literal["auto", "cells", "sixel", "kitty"],
+        typer.Option(help="Radiographs: auto asks the terminal; over a slow line say what it can show."),
+    ] = "auto",
     phantom: Annotated[str | None, typer.Option(help="Simulated hand, e.g. t=1.6,w=8.2.")] = None,
     pose: Annotated[str | None, typer.Option(help="Its pose, e.g. rotation=5.")] = None,
     seed: Seed = None,
@@ -47,6 +51,6 @@ def run(
 
             peers = stack.enter_context(demo_hospital())
         simulation = simulation_of(phantom, pose, None, None, seed, fault)
-        wish = session.Wish(room or "sim", simulation, out, operators, keys, _HINT)
+        wish = session.Wish(room or "sim", simulation, out, operators, keys, _HINT, pictures)
         ended = session.work(stack, wish, peers)
     raise typer.Exit(ended)

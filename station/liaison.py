@@ -127,6 +127,10 @@ class Liaison:
             return None
         return inbox
 
+    def goes_in_s(self, job: Job) -> float | None:
+        """Seconds until the next attempt with this job; None where nothing or only a person keeps it."""
+        return self.courier.goes_in_s(job)
+
     def settle(self, exam_uid: str | None, seconds: float) -> dict[str, int]:
         """Wait until nothing of the exam, or of any, is on its way, at most so long; jobs by state."""
         until = monotonic() + seconds

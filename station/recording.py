@@ -15,7 +15,7 @@ from typing import Any
 from station import wording
 from station.exam import Exam, Purpose
 from station.journal import Entry, Journal
-from station.spool import Spool, SpoolError
+from station.spool import Record, Spool, SpoolError
 from station.states import State, Trigger
 
 _ENDINGS = {
@@ -39,12 +39,17 @@ class Recorded:
     calibration: bool
     spool: Spool = field(repr=False, compare=False)
 
-    def exam(self) -> Exam | None:
-        """Patient, side and order, read from the folder now; None where that is gone or damaged."""
+    def record(self) -> Record | None:
+        """Patient, side, order and decision, read from the folder now; None where that is gone or damaged."""
         try:
-            return self.spool.record(self.spool.root / self.uid).exam
+            return self.spool.record(self.spool.root / self.uid)
         except SpoolError:
             return None
+
+    def exam(self) -> Exam | None:
+        """Patient, side and order alone."""
+        record = self.record()
+        return record.exam if record else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from station.config import RoomFile, load_room
 from station.controller import Controller
 from station.devices import SwitchStage
 from station.exam import Exam, Patient, Sex, Side, WorklistItem, new_uid
+from station.hospital import Hospital
 from station.operate import Operator
 from station.states import State, Trigger
 
@@ -99,10 +100,17 @@ def make_station(tmp_path: Path, small_room: RoomFile, calibration: Path) -> Ite
     """Makes started, calibrated stations on one disk."""
     made: list[Controller] = []
 
-    def make(*faults: str, room: RoomFile | None = None, start: bool = True, **simulation: Any) -> Bench:
+    def make(
+        *faults: str,
+        room: RoomFile | None = None,
+        start: bool = True,
+        hospital: Hospital | None = None,
+        **simulation: Any,
+    ) -> Bench:
         room = room or small_room
         shutil.copytree(calibration, tmp_path / "calibration", dirs_exist_ok=True)
-        controller = assemble(room, {**simulation, "faults": list(faults)}, tmp_path, real_time=False)
+        given = {**simulation, "faults": list(faults)}
+        controller = assemble(room, given, tmp_path, real_time=False, hospital=hospital)
         made.append(controller)
         if start:
             controller.start()

@@ -166,6 +166,18 @@ class Courier:
         self._outbox.ring()
         return known
 
+    def goes_in_s(self, job: Job) -> float | None:
+        """Seconds until the next attempt with this job; None where nothing or only a person keeps it."""
+        line = self._lines.get(job.destination)
+        if line is None or job.state not in {State.PENDING, State.STORED}:
+            return None
+        keeps = ["send", job.id] if job.state is State.PENDING else ["ask"]
+        pauses = [line.pauses.get(what) for what in keeps]  # another thread may end them at any moment
+        times = [pause.until_s for pause in pauses if pause]
+        if job.state is State.STORED and (at_s := line.ask_at_s.get(job.exam_uid)) is not None:
+            times.append(at_s)
+        return max(max(times) - self._clock.now(), 0.0) if times else None
+
     # --- one destination -----------------------------------------------------------------------------
 
     def _tend(self, name: str) -> None:

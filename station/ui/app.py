@@ -29,6 +29,7 @@ from station.ui.dialogs import Attendant, Help, SignIn
 from station.ui.exam import ExamScreen
 from station.ui.frame import StationScreen
 from station.ui.outbox import OutboxScreen
+from station.ui.picture import Way
 from station.ui.recorder import RecorderScreen
 from station.ui.review import ReviewScreen
 from station.ui.service import ServiceScreen
@@ -81,6 +82,7 @@ class StationApp(App[None]):
         sign_in: Callable[[str, str], Operator] | None = None,
         keys: Keys | None = None,
         hint: str = "",
+        pictures: Way = "cells",
     ) -> None:
         super().__init__()
         self.attended = attended
@@ -88,6 +90,7 @@ class StationApp(App[None]):
         self.check_pin = sign_in  # None: whoever is logged in at this computer
         self.operator: Operator | None = None
         self.hint = hint
+        self.pictures: Way = pictures  # how stills are shown
         self.idle_s = 300.0  # without a key: locked
         self.alarms = ""
         self.lags_ms: list[float] = []

@@ -182,7 +182,7 @@ class SignIn(ModalScreen[Operator]):
             self.query_one("#pin", Input).focus()
             return
         id_, pin = self.query_one("#id", Input).value.strip(), self.query_one("#pin", Input).value
-        self.run_worker(self._sign_in(id_, pin), exclusive=True)
+        self.run_worker(partial(self._sign_in, id_, pin), exclusive=True)
 
     async def _sign_in(self, id_: str, pin: str) -> None:
         try:
@@ -207,7 +207,7 @@ class Attendant(Dialog[None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Done beside the screen: making a hand takes a moment."""
         move = str(event.option_id)
-        self.app.run_worker(self._move(move))
+        self.app.run_worker(partial(self._move, move))
         self.dismiss(None)
 
     async def _move(self, move: str) -> None:

@@ -48,7 +48,7 @@ class ExamScreen(StationScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._earlier: Points = ()
+        self._earlier: Points | None = None  # None: still looked for
         self._with_earlier = True
         self._seen_at = -1.0
         self._uid = ""
@@ -68,7 +68,7 @@ class ExamScreen(StationScreen):
         """Everything anew; the picture only when there is a newer one."""
         view, job = now.snapshot.view, now.snapshot.job
         if job is not None and job.exam.uid != self._uid:
-            self._uid, self._earlier = job.exam.uid, ()
+            self._uid, self._earlier = job.exam.uid, None
             self.run_worker(partial(self._find_earlier, job.exam), thread=True, exclusive=True)
         self._say(now)
         self.query_one("#findings", Static).update(_findings(now))
@@ -108,7 +108,7 @@ class ExamScreen(StationScreen):
             picture.size_px,
             field_mm=self.station.attended.parts.setting.protocol.geometry.field_mm,
             report=view.positioning,
-            earlier_mm=self._earlier if self._with_earlier else (),
+            earlier_mm=(self._earlier or ()) if self._with_earlier else (),
         )
         picture.show(drawn.pixels, drawn.words)
 
@@ -133,7 +133,15 @@ class ExamScreen(StationScreen):
         self.app.push_screen(Choice("Positioning without a camera", choices, text), answered)
 
     def do_earlier(self) -> None:
-        """The earlier exam's outline, shown or not."""
+        """The earlier exam's outline, shown or not; or why there is none."""
+        if not self._earlier:
+            words = (
+                "still looked for"
+                if self._earlier is None
+                else "no earlier exam of this hand on this station"
+            )
+            self.notify(words, title="Earlier pose", markup=False)
+            return
         self._with_earlier = not self._with_earlier
         self._draw(self.station.situation)
 

@@ -189,10 +189,13 @@ class StationScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         """Shown again: what changed meanwhile must be seen."""
         self.refresh_frame()
-        self.look(self.station.situation)
+        if self.station.is_running:
+            self.look(self.station.situation)
 
     def refresh_frame(self) -> None:
         """Banner, state and keys."""
+        if not self.station.is_running:
+            return  # the screens ended while this one opened: not all of it is there
         now = self.station.situation
         self.query_one(Banner).look(now, self.station.today)
         attended = self.station.attended

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -51,6 +52,8 @@ class OutboxScreen(StationScreen):
     def on_mount(self) -> None:
         """Columns; then look every second while shown."""
         super().on_mount()
+        if not self.station.is_running:
+            return
         table = self.query_one(DataTable)
         table.add_columns("state", "what", "to", "created", "stored", "kept", "tries", "name")
         table.focus()
@@ -84,7 +87,7 @@ class OutboxScreen(StationScreen):
             words = "only a parked job can be sent again; the others go by themselves"
             self.notify(words, severity="warning", markup=False)
             return
-        self.run_worker(self._retry(parked, operator), group="retry")
+        self.run_worker(partial(self._retry, parked, operator), group="retry")
 
     async def _retry(self, jobs: Sequence[Job], operator: Operator) -> None:
         """Beside the loop: every job is a write that waits for the disk."""
@@ -115,8 +118,9 @@ class OutboxScreen(StationScreen):
 
     def on_data_table_row_highlighted(self) -> None:
         """What stands in the way of this one."""
-        job = self._chosen()
-        self.query_one("#job-note", Static).update(_chain(job) if job else Text())
+        job, liaison = self._chosen(), self.station.attended.liaison
+        next_s = liaison.goes_in_s(job) if liaison and job else None
+        self.query_one("#job-note", Static).update(_chain(job, next_s) if job else Text())
 
     def _chosen(self) -> Job | None:
         row = self.query_one(DataTable).cursor_row
@@ -125,7 +129,7 @@ class OutboxScreen(StationScreen):
     def _ask(self) -> None:
         if self.is_current and not self._asking:
             self._asking = True
-            self.run_worker(self._read(), group="read")
+            self.run_worker(self._read, group="read")
 
     async def _read(self) -> None:
         """In a thread: there may be thousands of jobs, and their lock is the couriers'."""
@@ -140,6 +144,7 @@ class OutboxScreen(StationScreen):
             return
         self.query_one("#outbox-note", Static).update(_overview(summaries, len(jobs)))
         if jobs == self._jobs:
+            self.on_data_table_row_highlighted()  # its next attempt comes nearer
             return
         table = self.query_one(DataTable)
         chosen, self._jobs = self._chosen(), jobs
@@ -185,12 +190,15 @@ def _troubles(summaries: Sequence[Summary]) -> Iterator[str]:
             yield f"… {one.destination}: {one.error} → {one.remedy}"
 
 
-def _chain(job: Job) -> Text:
-    """One job's way so far, and what stands in it."""
+def _chain(job: Job, next_s: float | None) -> Text:
+    """One job's way so far, when it goes on, and what stands in it."""
     steps = [f"created {_time(job.created_at)}"]
     for word, at in (("stored", job.stored_at), ("kept", job.committed_at)):
         steps.append(f"{word} {_time(at)}{_after(job.created_at, at)}" if at else f"{word} —")
     text = Text(" → ".join(steps), style="bold")
+    if next_s is not None:
+        what = "next try" if job.state is State.PENDING else "asked again"
+        text.append(f"   {what} in {next_s:.0f} s", "not bold")
     if job.error:
         text.append(f"\n{job.error} → {job.remedy}", "bold")
     elif job.after and job.state is State.PENDING:

@@ -1,8 +1,8 @@
 """A picture in a terminal: half cells drawn here, sixel or kitty's graphics where the terminal has them.
 
 Assumes
-    Imported before the application runs: what the terminal can show is asked of the terminal at import, and
-    once Textual reads the keyboard the answer would be taken for keys. A cell is about twice as high as wide.
+    `way_of` is asked before the application runs: it asks the terminal, and once Textual reads the keyboard
+    the answer would be taken for keys. A cell is about twice as high as wide.
 Tolerates
     A picture made for another size (the widget has just been resized): it is fitted until the next one comes.
 Method
@@ -17,7 +17,7 @@ Meaning
 """
 
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import cv2
 import numpy as np
@@ -33,14 +33,14 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 from textual_image._terminal import get_cell_size
-from textual_image.renderable import Image as Detected
-from textual_image.renderable import SixelImage as SixelRenderable
-from textual_image.renderable import TGPImage as KittyRenderable
-from textual_image.widget import SixelImage, TGPImage
+
+if TYPE_CHECKING:  # its import asks the terminal, which a terminal that is to show cells is spared
+    from textual_image.widget import SixelImage, TGPImage
 
 Rgb = npt.NDArray[np.uint8]  # (rows, columns, 3)
 Codes = npt.NDArray[np.int64]  # (lines, columns), one number per cell
 Way = Literal["kitty", "sixel", "cells"]
+Pictures = Literal["auto", "cells", "sixel", "kitty"]  # what may be asked for
 
 _LEVELS = 64  # per colour of a still: finer than the eye tells apart in cells; derived
 _LIVE_LEVELS = 32  # of a live picture: a step is three times the noise of a camera scaled down; derived
@@ -52,11 +52,18 @@ _INK = Style.from_color(Color.from_rgb(255, 255, 255), Color.from_rgb(0, 0, 0)) 
 _GAMMA = 0.8  # brightness of shades: a hand must not drown in black where ink is scarce; derived
 
 
-def best() -> Way:
-    """What this terminal shows stills with."""
-    if Detected is KittyRenderable:
+def way_of(wanted: Pictures) -> Way:
+    """How stills are shown; `auto` as the terminal says when it is asked. Before the application runs."""
+    if wanted == "cells":
+        return wanted
+    from textual_image import renderable, widget  # asks: graphics, and how many pixels a cell has
+
+    del widget
+    if wanted != "auto":
+        return wanted
+    if renderable.Image is renderable.TGPImage:
         return "kitty"
-    return "sixel" if Detected is SixelRenderable else "cells"
+    return "sixel" if renderable.Image is renderable.SixelImage else "cells"
 
 
 class Cells:
@@ -177,12 +184,12 @@ class Picture(Widget):
         live: bool = False,
         alt: str = "No picture",
         caption: bool = False,
-        way: Way | None = None,
+        way: Way = "cells",
         id: str | None = None,  # noqa: A002  Textual's own name for it
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self.way: Way = "cells" if live else way or best()
+        self.way: Way = "cells" if live else way
         self._alt = alt
         self._caption = caption
         self._live = live
@@ -242,6 +249,8 @@ class Picture(Widget):
 
     def compose(self) -> ComposeResult:
         if self.way != "cells":
+            from textual_image.widget import SixelImage, TGPImage
+
             self._graphics = SixelImage() if self.way == "sixel" else TGPImage()
             self._graphics.display = False
             yield self._graphics

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -17,7 +18,7 @@ from station.dossier import Books
 from station.exam import Release
 from station.operators import Operator, Role
 from station.recording import Recorded, Step
-from station.spool import SpoolError
+from station.spool import Record, SpoolError
 from station.ui.frame import StationScreen, person_name
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 2.0  # in a replay: to be seen at all; people's thinking is left out
@@ -33,6 +34,7 @@ class RecorderScreen(StationScreen):
     def __init__(self) -> None:
         super().__init__()
         self._exams: list[Recorded] = []
+        self._charges: dict[str, str] = {}  # by exam: who stands for the charge, or that nobody does yet
         self._steps: tuple[Step, ...] = ()
         self._uid = ""
         self._timer: Timer | None = None
@@ -49,6 +51,8 @@ class RecorderScreen(StationScreen):
     def on_mount(self) -> None:
         """Columns; the list of exams has the keys, but those that step belong to the screen."""
         super().on_mount()
+        if not self.station.is_running:
+            return
         for found in self._bindings.key_to_bindings.values():
             found[:] = [replace(one, priority=one.action.startswith("app.act")) for one in found]
         self.query_one("#exams", DataTable).add_columns("opened", "patient", "end")
@@ -58,7 +62,7 @@ class RecorderScreen(StationScreen):
     def on_screen_resume(self) -> None:
         """The journal may have grown."""
         super().on_screen_resume()
-        self.run_worker(self._read_exams(), exclusive=True, group="exams")
+        self.run_worker(self._read_exams, exclusive=True, group="exams")
 
     def on_screen_suspend(self) -> None:
         """Nobody looks: a replay stops."""
@@ -69,7 +73,7 @@ class RecorderScreen(StationScreen):
         if self._releasing and now.task is None:
             self._releasing = False
             self.notify(self.station.attended.news, markup=False)
-            self.run_worker(self._read_exams(), exclusive=True, group="exams")
+            self.run_worker(self._read_exams, exclusive=True, group="exams")
 
     # --- what is shown -------------------------------------------------------------------------------
 
@@ -77,24 +81,27 @@ class RecorderScreen(StationScreen):
         """In a thread, as all that reads the journal: the longer the station lives, the longer it takes."""
         parts = self.station.attended.parts
 
-        def read() -> list[tuple[Recorded, str]]:
+        def read() -> list[tuple[Recorded, Record | None]]:
             found = recording.exams(parts.journal, parts.spool)[:_MOST]
-            return [(one, _who(one)) for one in found]
+            return [(one, one.record()) for one in found]
 
-        named = await asyncio.to_thread(read)
+        found = await asyncio.to_thread(read)
         if self.query("#exams"):  # else the screens ended meanwhile
-            self._fill_exams(named)
+            self._fill_exams(found)
 
-    def _fill_exams(self, named: list[tuple[Recorded, str]]) -> None:
+    def _fill_exams(self, found: list[tuple[Recorded, Record | None]]) -> None:
         table, uid = self.query_one("#exams", DataTable), self._uid
-        self._exams = [one for one, _ in named]
+        self._exams = [one for one, _ in found]
+        self._charges = {one.uid: _charge(one, record) for one, record in found}
         table.clear()
-        for one, name in named:
+        for one, record in found:
             opened = one.opened_at.astimezone()
             when = f"{opened:%H:%M}" if opened.date() == self.station.today else f"{opened:%d %b %H:%M}"
-            cells = (when, name, f"{one.ended} {one.code}".strip())
+            standing = self._charges[one.uid].partition(" ")[0]  # all of it stands beside, when chosen
+            ended = ", ".join(filter(None, (f"{one.ended} {one.code}".strip(), standing)))
+            cells = (when, _who(one, record), ended)
             table.add_row(*(Text(cell) for cell in cells))
-        if not named:
+        if not found:
             self.query_one("#moment", Static).update("no exam was made here yet")
             return
         row = next((n for n, one in enumerate(self._exams) if one.uid == uid), 0)
@@ -111,7 +118,7 @@ class RecorderScreen(StationScreen):
 
     def _choose(self, row: int) -> None:
         self._uid = self._exams[row].uid
-        self.run_worker(self._read_steps(self._uid), exclusive=True, group="steps")
+        self.run_worker(partial(self._read_steps, self._uid), exclusive=True, group="steps")
 
     async def _read_steps(self, uid: str) -> None:
         steps = await asyncio.to_thread(recording.steps, self.station.attended.parts.journal, uid)
@@ -144,6 +151,8 @@ class RecorderScreen(StationScreen):
         text = Text(f"{play}step {row + 1} of {len(self._steps)}  {moment.state.upper()}", style="bold")
         text.append(f"   {graves} marked ×\n" if graves else "\n", style="not bold")
         text.append(f"{moment.exposures} exposures, {moment.mas:.2f} mAs{dap}{unknown}", style="not bold")
+        if charge := self._charges.get(self._uid):
+            text.append(f"\ncharge {charge}", style="not bold")
         self.query_one("#moment", Static).update(text)
         self.query_one("#step-note", Static).update(_detail(step, moment.findings))
 
@@ -229,11 +238,18 @@ def _release(attended: Attended, operator: Operator, uid: str) -> None:
         raise ValueError(str(error)) from error
 
 
-def _who(one: Recorded) -> str:
+def _who(one: Recorded, record: Record | None) -> str:
     if one.calibration:
         return "calibration"
-    exam = one.exam()
-    return person_name(exam.item.patient.name) if exam else "(folder gone)"
+    return person_name(record.exam.item.patient.name) if record else "(folder gone)"
+
+
+def _charge(one: Recorded, record: Record | None) -> str:
+    """Who stands for the charge, or that it waits for somebody; empty where there is none."""
+    if not one.code or record is None or record.decision is None:
+        return ""
+    release = record.decision.release
+    return f"released by {person_name(release.by)}" if release else "waits for release"
 
 
 def _detail(step: Step, findings: tuple[str, ...]) -> Text:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -49,7 +50,7 @@ class ReviewScreen(StationScreen):
     def body(self) -> ComposeResult:
         yield Static("", id="large")
         with Horizontal(id="review"):
-            yield Picture(alt="the image is being made", id="image")
+            yield Picture(alt="the image is being made", way=self.station.pictures, id="image")
             with VerticalScroll(id="review-side", can_focus=False):
                 yield Static("", id="result")
                 yield AgeChart(id="ages")
@@ -67,7 +68,7 @@ class ReviewScreen(StationScreen):
             self.query_one("#image", Picture).show(None, "the image is being made")
             self.query_one(AgeChart).show_nothing()
             if outcome is not None:
-                self.run_worker(self._prepare(outcome, now.snapshot), exclusive=True)
+                self.run_worker(partial(self._prepare, outcome, now.snapshot), exclusive=True)
 
     def on_picture_resized(self) -> None:
         """Drawn anew in the new size."""

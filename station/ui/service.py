@@ -59,6 +59,8 @@ class ServiceScreen(StationScreen):
     def on_mount(self) -> None:
         """Columns, and the paces of line and log."""
         super().on_mount()
+        if not self.station.is_running:
+            return
         table = self.query_one("#devices-table", DataTable)
         table.add_columns("device", "state", "last word", "model", "serial")
         for name in _DEVICES:
@@ -166,7 +168,7 @@ class ServiceScreen(StationScreen):
     def _ask_lines(self) -> None:
         if self.is_current and "lines" not in self._asking:
             self._asking.add("lines")
-            self.run_worker(self._read_lines(), group="lines")
+            self.run_worker(self._read_lines, group="lines")
 
     async def _read_lines(self) -> None:
         """What went over the wires since the last look; drivers decode all they keep at every call."""
@@ -198,7 +200,7 @@ class ServiceScreen(StationScreen):
     def _ask_errors(self) -> None:
         if self.is_current and "errors" not in self._asking:
             self._asking.add("errors")
-            self.run_worker(self._read_errors(), group="errors")
+            self.run_worker(self._read_errors, group="errors")
 
     async def _read_errors(self) -> None:
         try:

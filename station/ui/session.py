@@ -7,8 +7,9 @@ on disk. Screens that failed are shown again, with what happened; the station do
 import gc
 import signal
 import sys
+import termios
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from station.liaison import connected
 from station.operators import load_operators
 from station.states import State
 from station.ui.app import StationApp
+from station.ui.picture import Pictures, way_of
 from station.ui.tty import Tty, is_there
 
 _SCREENS = 5  # so often they are shown again after they failed
@@ -40,6 +42,7 @@ class Wish:
     operators: Path | None
     keys: Path | None
     hint: str
+    pictures: Pictures = "auto"
 
 
 def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
@@ -48,6 +51,7 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     operators = load_operators(str(wish.operators)) if wish.operators else None
     room = load_room(wish.room)
     peers = hospital or (load_hospital(room.hospital) if room.hospital else None)
+    pictures = way_of(wish.pictures)
     sys.setswitchinterval(_SWITCH_S)
     controller = assemble(room, wish.simulation, wish.folder, real_time=True, hospital=peers)
     parts = controller.parts
@@ -57,9 +61,10 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
     gc.freeze()  # what stays to the end: to look all of it through for garbage stops every thread for 0.1 s
     with attended.running():
         for _ in range(_SCREENS):
-            app = StationApp(attended, sign_in, keys, wish.hint)
+            app = StationApp(attended, sign_in, keys, wish.hint, pictures)
             app.driver_class = Tty
             _leave_in_order(app)
+            _forget_what_was_typed()
             app.run()
             if app.return_code == 0 or not is_there():
                 return 0
@@ -67,6 +72,12 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
             where = ("device", "screens-failed")
             parts.journal.record(where, attended.snapshot.state, parts.clock.wall(), None, {})
     return 4
+
+
+def _forget_what_was_typed() -> None:
+    """Before there is a screen no key means anything; a terminal's late answer would be taken for keys."""
+    with suppress(termios.error, OSError):  # no terminal, or it has just gone
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def _leave_in_order(app: StationApp) -> None:

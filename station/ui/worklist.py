@@ -40,6 +40,8 @@ class WorklistScreen(StationScreen):
     def on_mount(self) -> None:
         """Columns; the search has the keys."""
         super().on_mount()
+        if not self.station.is_running:
+            return
         table = self.query_one(DataTable)
         table.can_focus = False
         table.add_columns("time", "side", "patient", "born", "ID", "order", "procedure")

@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 
 from station.attended import Attended
 from station.clock import RealClock
+from station.conduct import Parts
 from station.exam import Patient, Side, WorklistItem, new_uid
 from station.operators import Operator, Role
 from station.orders import Answer, Row
@@ -215,13 +216,20 @@ def orders(item: WorklistItem) -> list[Row]:
 
 
 @pytest.fixture
+def worklist(orders: list[Row]) -> Orders:
+    """Today's."""
+    return Orders(orders)
+
+
+@pytest.fixture
 def attend(make_station, orders) -> Iterator[Callable[..., Attended]]:
     """Makes stations with people at them on one disk; nobody turns them yet."""
     made = []
 
-    def make(*faults: str, **how: Any) -> Attended:
+    def make(*faults: str, connect: Callable[[Parts], Any] | None = None, **how: Any) -> Attended:
         bench = make_station(*faults, start=False, **how)
-        attended = Attended(bench.controller, Hospital(orders))
+        liaison = connect(bench.controller.parts) if connect else Hospital(orders)
+        attended = Attended(bench.controller, liaison)
         made.append(attended)
         return attended
 
@@ -251,8 +259,10 @@ def work_at(attended: Attended, story: Story, size: tuple[int, int] = (120, 40),
 def play(attend) -> Callable[..., Attended]:
     """Carries out a story at the terminal of a new station."""
 
-    def run(story: Story, *faults: str, room: Any = None, **how: Any) -> Attended:
-        attended = attend(*faults, room=room)
+    def run(
+        story: Story, *faults: str, room: Any = None, hospital: Any = None, connect: Any = None, **how: Any
+    ) -> Attended:
+        attended = attend(*faults, room=room, hospital=hospital, connect=connect)
         work_at(attended, story, **how)
         return attended
 

@@ -11,11 +11,14 @@ from station.dossier import Books
 from station.dxr.overlay import Outline
 from station.exam import Patient, Sex, Side
 from station.states import State, Trigger
+from station.ui.canvas import DARK
 from station.ui.exam import _SAID
 from station.ui.large import large
+from station.ui.picture import Picture
 from station.ui.review import retake_card
 
 HAND_PX = np.array([[100.0, 300.0], [800.0, 260.0], [800.0, 700.0], [100.0, 300.0]])
+ROUNDED = 6  # of a colour in the cells of a live picture
 MOVEMENTS = ("KEEP STILL", "YOU MAY MOVE")
 
 
@@ -68,3 +71,50 @@ def test_the_retake_card_says_what_one_more_exposure_costs_and_gains(accepted):
     assert f"{reviewed.exposures[-1].dap_ugym2:.2f} µGy·m² once more" in card
     assert "minutes of natural background (derived" in card
     assert "Gain" in card
+
+
+def marked(t):
+    """Pixels of the picture on the screen that have the colour of the earlier outline."""
+    picture = t.app.screen.query_one("#camera", Picture)
+    count = 0
+    for y in range(picture.content_size.height):
+        for segment in picture.render_line(y):
+            style = segment.style
+            halves = [colour.triplet for colour in (style.color, style.bgcolor) if colour and colour.triplet]
+            near = [np.abs(np.subtract(half, DARK.earlier.colour)).max() <= ROUNDED for half in halves]
+            count += sum(near) * len(segment.text)
+    return count
+
+
+@pytest.mark.hazard("bad-geometry")
+def test_the_earlier_pose_lies_over_the_picture_until_a_key_takes_it_away_and_a_first_exam_is_told_of_none(
+    play,
+):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        none = "no earlier exam of this hand on this station"
+        for _ in range(100):  # on a busy machine it may still be looked for
+            await t.press("o")
+            await t.shown()
+            if none in t.told:
+                break
+        await t.is_told(none)
+        await t.expose()
+        reviewed = t.attended.snapshot
+        await t.press("a")
+        await t.at("Choice")
+        await t.press("enter")
+        await t.reach(State.STANDBY)
+        exam, exposure = reviewed.job.exam, reviewed.exposures[-1]
+        outlined = replace(reviewed.outcome.findings, outlines=(Outline("hand", "hand", HAND_PX),))
+        t.attended.parts.spool.write_findings(exam, exposure, outlined)  # too coarse a panel to see it
+        await t.open()
+        await t.ready()
+        await t.seen(lambda: marked(t) > 20, "the earlier outline")
+        await t.press("o")
+        await t.seen(lambda: marked(t) == 0, "the picture without it")
+        await t.press("o")
+        await t.seen(lambda: marked(t) > 20, "the outline again")
+
+    play(story)

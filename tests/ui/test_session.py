@@ -36,6 +36,15 @@ def test_screens_that_fail_print_where_but_not_whom_they_showed(attend, capsys):
     assert app.whom not in said
 
 
+@pytest.mark.parametrize("name", ["exam", "review", "outbox", "service", "recorder"])
+def test_screens_that_end_while_one_opens_end_in_peace(play, name):
+    async def story(t):
+        await t.shown()
+        t.app.show(name)
+
+    play(story)
+
+
 def test_nobody_waits_for_a_terminal_that_has_vanished():
     master, slave = pty.openpty()
     os.close(master)
