@@ -161,7 +161,10 @@ def bindings(place: str, keys: Keys) -> Iterable[Binding]:
 
 
 class StationScreen(Screen[None]):
-    """A screen of the station: `body` is its own, `look` is called whenever there is something new."""
+    """A screen of the station: `body` is its own, `look` is called whenever there is something new.
+
+    Textual calls a message's handlers of all classes, base last: so a screen has hooks here instead.
+    """
 
     place = ""
 
@@ -184,18 +187,25 @@ class StationScreen(Screen[None]):
         """Take this place's keys."""
         for binding in bindings(self.place, self.station.keys):
             self._bindings.key_to_bindings.setdefault(binding.key, []).append(binding)
-        self.refresh_frame()
+        if self.station.is_running:  # else the screens ended while this one opened: not all of it is there
+            self.refresh_frame()
+            self.set_up()
 
     def on_screen_resume(self) -> None:
         """Shown again: what changed meanwhile must be seen."""
-        self.refresh_frame()
         if self.station.is_running:
+            self.refresh_frame()
             self.look(self.station.situation)
+            self.come_back()
+
+    def set_up(self) -> None:
+        """Once, before it is shown for the first time."""
+
+    def come_back(self) -> None:
+        """Every time it is shown."""
 
     def refresh_frame(self) -> None:
         """Banner, state and keys."""
-        if not self.station.is_running:
-            return  # the screens ended while this one opened: not all of it is there
         now = self.station.situation
         self.query_one(Banner).look(now, self.station.today)
         attended = self.station.attended

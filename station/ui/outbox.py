@@ -49,19 +49,15 @@ class OutboxScreen(StationScreen):
         yield DataTable[Text](id="jobs", cursor_type="row", zebra_stripes=True)
         yield Static("", id="job-note")
 
-    def on_mount(self) -> None:
+    def set_up(self) -> None:
         """Columns; then look every second while shown."""
-        super().on_mount()
-        if not self.station.is_running:
-            return
         table = self.query_one(DataTable)
         table.add_columns("state", "what", "to", "created", "stored", "kept", "tries", "name")
         table.focus()
         self.set_interval(_EVERY_S, self._ask)
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """Shown again: jobs went on meanwhile."""
-        super().on_screen_resume()
         self._ask()
 
     def look(self, now: Situation) -> None:

@@ -48,20 +48,16 @@ class RecorderScreen(StationScreen):
                 yield DataTable[Text](id="steps", cursor_type="row")
         yield Static("", id="step-note")
 
-    def on_mount(self) -> None:
+    def set_up(self) -> None:
         """Columns; the list of exams has the keys, but those that step belong to the screen."""
-        super().on_mount()
-        if not self.station.is_running:
-            return
         for found in self._bindings.key_to_bindings.values():
             found[:] = [replace(one, priority=one.action.startswith("app.act")) for one in found]
         self.query_one("#exams", DataTable).add_columns("opened", "patient", "end")
         self.query_one("#steps", DataTable).add_columns("at ms", "+ms", "what happened", "state")
         self.query_one("#exams", DataTable).focus()
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """The journal may have grown."""
-        super().on_screen_resume()
         self.run_worker(self._read_exams, exclusive=True, group="exams")
 
     def on_screen_suspend(self) -> None:

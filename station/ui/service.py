@@ -56,11 +56,8 @@ class ServiceScreen(StationScreen):
             with VerticalScroll(id="errors-box"):
                 yield Static("", id="errors")
 
-    def on_mount(self) -> None:
+    def set_up(self) -> None:
         """Columns, and the paces of line and log."""
-        super().on_mount()
-        if not self.station.is_running:
-            return
         table = self.query_one("#devices-table", DataTable)
         table.add_columns("device", "state", "last word", "model", "serial")
         for name in _DEVICES:
@@ -68,9 +65,8 @@ class ServiceScreen(StationScreen):
         self.set_interval(_LINE_S, self._ask_lines)
         self.set_interval(_LOG_S, self._ask_errors)
 
-    def on_screen_resume(self) -> None:
+    def come_back(self) -> None:
         """Shown again: what went wrong meanwhile is seen at once."""
-        super().on_screen_resume()
         self._ask_errors()
         self._ask_lines()
 

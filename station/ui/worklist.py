@@ -37,11 +37,8 @@ class WorklistScreen(StationScreen):
         yield DataTable[Text](id="orders", cursor_type="row", zebra_stripes=True)
         yield Static("", id="row-note")
 
-    def on_mount(self) -> None:
+    def set_up(self) -> None:
         """Columns; the search has the keys."""
-        super().on_mount()
-        if not self.station.is_running:
-            return
         table = self.query_one(DataTable)
         table.can_focus = False
         table.add_columns("time", "side", "patient", "born", "ID", "order", "procedure")
