@@ -47,13 +47,16 @@ _BEATS = 2000  # that it remembers
 
 THEMES = (
     Theme("station-dark", primary="#5fafff", accent="#ffd75f", warning="#ffaf00", error="#ff5f5f",
-          success="#87d787", background="#101418", surface="#1a2026", panel="#252d36", dark=True),
+          success="#87d787", background="#101418", surface="#1a2026", panel="#252d36", dark=True,
+          variables={"block-cursor-blurred-background": "#284058"}),
     Theme("station-light", primary="#005faf", accent="#875f00", warning="#875f00", error="#af0000",
           success="#005f00", foreground="#101418", background="#f4f4f0", surface="#e6e6e0",
-          panel="#d5d5cd", dark=False),
+          panel="#d5d5cd", dark=False, variables={"block-cursor-blurred-background": "#b4cbdb"}),
     Theme("station-contrast", primary="#ffffff", accent="#ffff00", warning="#ffff00", error="#ff8080",
           success="#80ff80", foreground="#ffffff", background="#000000", surface="#000000",
-          panel="#303030", dark=True),
+          panel="#202020", dark=True,
+          variables={"block-cursor-blurred-background": "#ffffff",
+                     "block-cursor-blurred-foreground": "#000000"}),
 )  # fmt: skip
 
 
