@@ -61,6 +61,9 @@ class AgeChart(Vertical):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002  Textual's
         super().__init__(id=id, classes=classes)
         self._plot = PlotextPlot()
+        # its own themes keep, for as long as the program runs, the colours that were there when they were
+        # first asked for; without colours of its own it has those of the screen
+        self._plot.set_reactive(PlotextPlot.theme, "clear")
         self._figure: Any = self._plot.plt  # its annotations of one parameter contradict each other
         self._key = Static(KEY, classes="key", markup=False)
         self._words = Static(NOTHING, classes="words", markup=False)
