@@ -74,7 +74,7 @@ class ReviewScreen(StationScreen):
         uid = newest.uid if newest else ""
         if uid != self._exposure_uid:
             self._exposure_uid, self._outcome = uid, None
-            self._radiograph = self._view = None
+            self._radiograph, self._view, self._outlines = None, None, ()
             self.query_one("#image", Picture).show(None, "the image is being made")
             self.query_one(AgeChart).show_nothing()
             if snapshot.job and newest and snapshot.outcome is None:
