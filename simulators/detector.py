@@ -1,7 +1,7 @@
 """A simulated flat panel detector on the room's one world.
 
 Arming takes 0.3 s, reading 0.7 s unless set otherwise. What fell on the panel is kept as a list of doses and
-becomes numbers when it is fetched or recovered, outside the world's lock; the numbers depend on the window's
+becomes numbers beside the world while it is read, or when it is recovered; the numbers depend on the window's
 number, the panel and the world's seed only. Charge that no window collects is seen as lag.
 
 With `memory_folder` the doses are on disk when radiation ends: like a real panel's memory they outlive the
@@ -12,8 +12,8 @@ import math
 import re
 import threading
 import zlib
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ class SimulatedDetector:
         with self._world.synced():
             self._report()
             self._connected = False
+        self._darkroom.close()
 
     def info(self) -> DetectorInfo:
         if not self._connected:
@@ -125,6 +126,7 @@ class SimulatedDetector:
             self._uid, self._window = exposure_uid, []
             self._windows += 1
             self._state = DetectorState.ARMING
+            self._darkroom.prepare()
             if not self._world.faults.lasting(FaultName.DETECTOR_NEVER_READY):
                 self._timer = self._world.after(self._arming_s, lambda: self._open(window_ms / 1000))
 
@@ -204,7 +206,9 @@ class SimulatedDetector:
 
     def _close_window(self) -> None:
         self._world.cancel(self._timer)
-        self._memory.keep(self._latent())
+        latent = self._latent()
+        self._memory.keep(latent)
+        self._darkroom.begin(latent)
         self._end_exposed_window()
         self._state = DetectorState.READING
         self._timer = self._world.after(self._reading_s, self._hold)
@@ -288,16 +292,62 @@ class _Darkroom:
         self._maps: PanelMaps | None = None
         self._foreign: tuple[Mapping[str, Any], Scene] | None = None  # of a frame another process left
         self._pictures: dict[tuple[int, float, float], tuple[Scene, Image]] = {}
+        self._ahead: tuple[Latent, Frame] | None = None  # what nobody has fetched yet
+        self._worker: threading.Thread | None = None  # the newest; each ends after the one before
+
+    def prepare(self) -> None:
+        """Have the panel's maps when the first frame comes."""
+        if self._maps is None:
+            self._beside(self._made_maps)
+
+    def begin(self, latent: Latent) -> None:
+        """Develop it while the panel is read."""
+
+        def work() -> None:
+            with suppress(Exception):  # whatever it is, `develop` meets it again where it is told
+                frame = self._developed(latent)
+                with self._lock:
+                    self._ahead = (latent, frame)
+
+        self._beside(work)
 
     def develop(self, latent: Latent) -> Frame:
         """The raw frame; the same every time it is asked for."""
+        self.close()
+        with self._lock:
+            ahead, self._ahead = self._ahead, None
+        return ahead[1] if ahead and ahead[0] is latent else self._developed(latent)
+
+    def close(self) -> None:
+        """Wait for what is done beside."""
+        if self._worker is not None:
+            self._worker.join()
+
+    def _beside(self, work: Callable[[], object]) -> None:
+        """Called under the world's lock."""
+        before = self._worker
+
+        def run() -> None:
+            if before is not None:
+                before.join()
+            work()
+
+        self._worker = threading.Thread(target=run, name="darkroom")
+        self._worker.start()
+
+    def _made_maps(self) -> PanelMaps:
         with self._lock:
             if self._maps is None:
                 self._maps = make_maps(self._spec, self._seed)
+            return self._maps
+
+    def _developed(self, latent: Latent) -> Frame:
+        maps = self._made_maps()
+        with self._lock:
             lights = [self._light(dose, latent.sid_mm) for dose in latent.doses]
             hands = [self._scene(dose.scene) for dose in latent.doses if dose.hand and not dose.lag]
             seed = (latent.seed, zlib.crc32(self._serial.encode()), latent.number)
-            pixels: Counts = expose(self._spec, self._maps, lights, latent.temperature_c, seed)
+            pixels: Counts = expose(self._spec, maps, lights, latent.temperature_c, seed)
         return Frame(
             pixels,
             Stage.RAW,

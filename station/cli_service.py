@@ -50,6 +50,15 @@ def simulate(
 
 
 @app.command()
+def pin() -> None:
+    """Ask for a new PIN twice, unseen, and print what stands for it in the file of operators."""
+    from station.operators import hashed
+
+    with usage_errors():
+        typer.echo(hashed(typer.prompt("PIN", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@app.command()
 def states(as_json: Json = False) -> None:
     """Print the state machine as a Mermaid diagram, or its rows as JSON."""
     from station.states import TABLE, diagram

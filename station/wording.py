@@ -50,6 +50,7 @@ _DEVICES: Mapping[str, str] = {
     "signed-in": "signed in",
     "locked": "station locked",
     "screens-failed": "the terminal's screens failed and were started again",
+    "screens-late": "the terminal's screens stood still for {ms} ms; the station went on",
 }
 _NETWORK: Mapping[str, str] = {
     "stored": "{destination} has it",

@@ -6,13 +6,16 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from station import cli
 from station.check import check_files
 from station.clock import VirtualClock
 from station.operators import (
     NotAllowed,
     Role,
     Task,
+    _fits,
     hashed,
     load_operators,
     local_operator,
@@ -207,3 +210,13 @@ def test_any_user_name_of_a_computer_makes_an_operator(mocker, user):
         mocker.patch("getpass.getuser", return_value=user)
     allowed = set(string.ascii_letters + string.digits + "._-")
     assert set(local_operator().id) <= allowed
+
+
+def test_a_pin_is_asked_twice_and_only_what_stands_for_it_is_printed():
+    asked = CliRunner().invoke(cli.app, ["pin"], input="86420\n86420\n")
+    kept = asked.stdout.strip()
+    assert kept.startswith("scrypt$")
+    assert "86420" not in kept
+    assert _fits("86420", kept)
+    assert not _fits("86421", kept)
+    assert CliRunner().invoke(cli.app, ["pin"], input="12\n12\n").exit_code == 2

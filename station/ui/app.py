@@ -44,6 +44,7 @@ _SCREEN_OF = {
 _SLOW_LOOK_S = 2.0  # between looks at the outbox's alarms
 _HEARTBEAT_S = 0.05  # of the watch on this loop
 _BEATS = 2000  # that it remembers
+_STOOD_STILL_MS = 1000.0  # later than this is noticed by people, and journalled
 
 THEMES = (
     Theme("station-dark", primary="#5fafff", accent="#ffd75f", warning="#ffaf00", error="#ff5f5f",
@@ -319,9 +320,18 @@ class StationApp(App[None]):
         """How late this loop is."""
         now_s = time.monotonic()
         if self._beat_s:
-            self.lags_ms.append(max(now_s - self._beat_s - _HEARTBEAT_S, 0) * 1000)
+            late_ms = max(now_s - self._beat_s - _HEARTBEAT_S, 0) * 1000
+            self.lags_ms.append(late_ms)
             del self.lags_ms[:-_BEATS]
+            if late_ms > _STOOD_STILL_MS:
+                self.run_worker(partial(self._record_lag, late_ms), thread=True, group="lag")
         self._beat_s = now_s
+
+    def _record_lag(self, late_ms: float) -> None:
+        parts, entry = self.attended.parts, ("device", "screens-late")
+        parts.journal.record(
+            entry, self.attended.snapshot.state, parts.clock.wall(), None, {"ms": round(late_ms)}
+        )
 
     def _look_at_outbox(self) -> None:
         outbox = self.attended.parts.dispatch.outbox

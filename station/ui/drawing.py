@@ -33,6 +33,8 @@ Grey = npt.NDArray[np.uint16]
 MOST_ZOOM = 32.0  # a pixel of the frame is then several millimetres on any screen; derived
 LEAST_WINDOW = 16.0  # steps: below that only noise is seen; derived
 MOST_WINDOW = 8192.0  # twice the 12 bits of the picture
+_TWELVE_BITS = 4095
+_PREVIEWED_PERCENT = (1.0, 99.8)  # of a raw frame's grey values: air to bone; derived
 _MARGIN_MM = 12.0  # of table shown around the panel, so that a hand beside it is seen; derived
 _LEVELS = 3  # the frame, a half, a quarter
 _LEAST_LEVEL_PX = 64  # side below which halving saves nothing; derived
@@ -208,6 +210,16 @@ class Radiograph:
             drawn = _overlaid(pixels, outlines, corner, scale, palette)
         words = _radiograph_words(look, drawn)
         return Drawing(pixels, scale, (float(corner[0]), float(corner[1])), words)
+
+
+def preview(raw: Grey) -> Radiograph:
+    """A raw frame before correction and measurement, bone bright, at half its size: only to be looked at."""
+    without_single_defects = cv2.medianBlur(np.ascontiguousarray(raw[::2, ::2]), 3)
+    thickness = -np.log(without_single_defects.astype(np.float32) + 1)
+    least, most = np.percentile(thickness[::8, ::8], _PREVIEWED_PERCENT)
+    levels = (thickness - least) / max(float(most - least), 1e-6) * _TWELVE_BITS
+    picture = np.clip(levels, 0, _TWELVE_BITS).astype(np.uint16)
+    return Radiograph(picture, _TWELVE_BITS / 2, _TWELVE_BITS)
 
 
 def _radiograph_words(look: Look, drawn: Sequence[str]) -> str:

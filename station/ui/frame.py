@@ -39,7 +39,6 @@ STATES = {
     State.SERVICE: ("⚙", "SERVICE"),
 }
 _SILENT_S = 3.0  # longer than accepting holds the station's thread
-_STAYS = "\N{NO-BREAK SPACE}"
 _WIDE = 100  # columns from which the banner has room for everything
 
 
@@ -121,13 +120,17 @@ class KeyBar(Static):
     """Keys of the screen, then everybody's; what is not possible is marked ×."""
 
     def look(self, now: Situation, keys: Keys, place: str) -> None:
-        """One or two lines, as wide as the terminal."""
-        bar = Text()
+        """A few lines, as wide as the terminal; a key stays with its title."""
+        lines = [Text()]
         for where in (place, "everywhere"):
             for action in actions(where):
-                if action.shown(now) and action.name in _NAMED[where]:
-                    _add(bar, action, keys.of(where)[action.name], now)
-        self.update(bar)
+                if not (action.shown(now) and action.name in _NAMED[where]):
+                    continue
+                item = _key(action, keys.of(where)[action.name], now)
+                if lines[-1] and lines[-1].cell_len + item.cell_len > self.app.size.width:
+                    lines.append(Text())
+                lines[-1].append_text(item)
+        self.update(Text("\n").join(lines))
 
 
 _NAMED = {
@@ -144,12 +147,10 @@ _NAMED = {
 }
 
 
-def _add(bar: Text, action: Action, key: str, now: Situation) -> None:
+def _key(action: Action, key: str, now: Situation) -> Text:
     blocked = bool(action.why_not(now))
-    title = f"{'×' if blocked else ' '}{action.title}".replace(" ", _STAYS)  # a key and its title in one line
-    bar.append(f"{_STAYS}{shown(key)}{_STAYS}", style="dim" if blocked else "reverse")
-    bar.append(title, style="dim" if blocked else "")
-    bar.append(" ")
+    item = Text(f" {shown(key)} ", style="dim" if blocked else "reverse")
+    return item.append(f"{'×' if blocked else ' '}{action.title} ", style="dim" if blocked else "not reverse")
 
 
 def bindings(place: str, keys: Keys) -> Iterable[Binding]:

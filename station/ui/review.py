@@ -1,6 +1,7 @@
 """The image and what was measured: accept it, or reject it with a coded reason, before the hand lifts."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,18 +15,19 @@ from station.actions import Situation, disagreement
 from station.controller import Snapshot
 from station.devices import Delivered
 from station.dossier import Books
-from station.exam import REJECTION_REASONS, Exposure
+from station.exam import REJECTION_REASONS, Exam, Exposure
 from station.notes import exposure_notes
 from station.operators import Task, may
 from station.pipeline import Outcome
 from station.report.charts import AgeCurve, Dot, age_curve
+from station.report.sheet import Outline
 from station.result import Bone, DxrResult, Measurement, Reason, Refused
 from station.spool import SpoolError
 from station.statements import relative_risk
 from station.states import State, Trigger
 from station.ui.charts import AgeChart
 from station.ui.dialogs import Choice
-from station.ui.drawing import Look, Radiograph
+from station.ui.drawing import Look, Radiograph, preview
 from station.ui.frame import StationScreen, identifiers, person_name, side_mark
 from station.ui.large import large
 from station.ui.picture import Picture
@@ -43,8 +45,10 @@ class ReviewScreen(StationScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        self._exposure_uid = ""  # whose image is shown
         self._outcome: Outcome | None = None
         self._radiograph: Radiograph | None = None
+        self._outlines: Sequence[Outline] = ()
         self._view: Look | None = None
 
     def body(self) -> ComposeResult:
@@ -57,22 +61,42 @@ class ReviewScreen(StationScreen):
                 yield Static("", id="gates")
 
     def look(self, now: Situation) -> None:
-        """A new outcome is drawn once; the words follow every change."""
-        outcome = now.snapshot.outcome
+        """Image and outcome are drawn once each; the words follow every change."""
         words = _movement(now.snapshot)
         self.query_one("#large", Static).update(large(words, self.size.width))
         self.query_one("#result", Static).update(_result(now))
         self.query_one("#gates", Static).update(self._notes(now))
-        if outcome is not self._outcome:
-            self._outcome, self._radiograph, self._view = outcome, None, None
+        self._follow(now.snapshot)
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        """The raw frame as soon as there is one, then what became of it; never another exposure's."""
+        newest = snapshot.exposures[-1] if snapshot.exposures and snapshot.exposures[-1].image else None
+        uid = newest.uid if newest else ""
+        if uid != self._exposure_uid:
+            self._exposure_uid, self._outcome = uid, None
+            self._radiograph, self._view, self._outlines = None, None, ()
             self.query_one("#image", Picture).show(None, "the image is being made")
             self.query_one(AgeChart).show_nothing()
-            if outcome is not None:
-                self.run_worker(partial(self._prepare, outcome, now.snapshot), exclusive=True)
+            if snapshot.job and newest and snapshot.outcome is None:
+                self.run_worker(partial(self._preview, snapshot.job.exam, newest), exclusive=True)
+        if snapshot.outcome is not None and snapshot.outcome is not self._outcome:
+            self._outcome = snapshot.outcome
+            self.run_worker(partial(self._prepare, snapshot.outcome, snapshot), exclusive=True)
 
     def on_picture_resized(self) -> None:
         """Drawn anew in the new size."""
         self._draw()
+
+    async def _preview(self, exam: Exam, exposure: Exposure) -> None:
+        """Not corrected, not measured: whether the hand is on it is seen half a second sooner."""
+        spool = self.station.attended.parts.spool
+        try:
+            radiograph = await asyncio.to_thread(lambda: preview(spool.raw(exam, exposure).pixels))
+        except SpoolError:
+            return  # what becomes of it says so
+        if self._exposure_uid == exposure.uid and self._outcome is None:
+            self._radiograph, self._outlines, self._view = radiograph, (), radiograph.first_look
+            self._draw()
 
     async def _prepare(self, outcome: Outcome, snapshot: Snapshot) -> None:
         """Beside the loop: sizes of the picture, then earlier visits from the disk."""
@@ -114,20 +138,15 @@ class ReviewScreen(StationScreen):
 
     def _take(self, outcome: Outcome, radiograph: Radiograph) -> None:
         if outcome is self._outcome:
-            self._radiograph = radiograph
+            self._radiograph, self._outlines = radiograph, outcome.outlines
             self._view = radiograph.first_look.onto(outcome.outlines)
             self._draw()
 
     def _draw(self) -> None:
         picture = self.query_one("#image", Picture)
-        if (
-            self._radiograph is None
-            or self._view is None
-            or self._outcome is None
-            or min(picture.size_px) < 4
-        ):
+        if self._radiograph is None or self._view is None or min(picture.size_px) < 4:
             return
-        drawn = self._radiograph.draw(self._view, picture.size_px, self._outcome.outlines)
+        drawn = self._radiograph.draw(self._view, picture.size_px, self._outlines)
         picture.show(drawn.pixels, drawn.words)
 
     def _see(self, view: Look | None) -> None:

@@ -159,7 +159,7 @@ class Terminal:
     def text(self) -> str:
         """Everything on the screen, line by line."""
         lines = self.app.screen._compositor.render_strips()
-        return "\n".join(strip.text for strip in lines).replace("\N{NO-BREAK SPACE}", " ")
+        return "\n".join(strip.text for strip in lines)
 
     @property
     def told(self) -> str:

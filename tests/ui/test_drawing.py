@@ -269,3 +269,18 @@ def test_onto_brings_the_bones_into_sight_and_nothing_else_is_asked_for():
         assert (np.array(drawn.at(row, column)) > 0).all()
         assert (np.array(drawn.at(row, column)) < (80, 64)).all()
     assert close.onto([]) == Look(SHAPE, 2048.0, 4096.0)
+
+
+# --- a raw frame before it is measured ----------------------------------------------------------------------
+
+
+def test_a_preview_shows_bone_bright_whatever_single_pixels_of_the_panel_say():
+    air, flesh, bone = 40_000, 12_000, 4_000
+    raw = np.full((600, 480), air, np.uint16)
+    raw[100:500, 100:380], raw[200:400, 200:280] = flesh, bone
+    raw[0, ::7], raw[0, 1::7] = 0, 65_535  # dead and stuck
+    shown = drawing.preview(raw)
+    pixels = shown.draw(shown.first_look, (300, 240)).pixels.astype(int)
+    places = (np.s_[10:40], np.s_[60:90, 60:180], np.s_[110:190, 105:135])
+    in_air, in_flesh, in_bone = (int(np.median(pixels[place])) for place in places)
+    assert in_air < in_flesh - 60 < in_bone - 120

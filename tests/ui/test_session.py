@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import threading
+import time
 
 import pytest
 from textual.drivers._writer_thread import WriterThread
@@ -61,3 +62,17 @@ def test_nobody_waits_for_a_terminal_that_has_vanished():
         painting.start()
         painting.join(30)
         assert not painting.is_alive()
+
+
+def test_a_loop_that_stood_still_is_in_the_journal(play):
+    def recorded(t):
+        entries = t.attended.parts.journal.entries()
+        return [entry.detail for entry in entries if entry.name == "screens-late"]
+
+    async def story(t):
+        t.app._beat_s = time.monotonic() - 5
+        t.app._beat()
+        await t.seen(lambda: recorded(t), "the journal's row")
+        assert 4000 < recorded(t)[0]["ms"] < 60_000
+
+    play(story)

@@ -1,5 +1,7 @@
 """Days at the terminal, as keys and what is read: what a person does there, and what happens then."""
 
+from concurrent.futures import Future
+
 import pytest
 
 from station.exam import Sex, Side
@@ -252,3 +254,54 @@ def test_a_station_left_alone_locks_exposes_nothing_and_gives_the_exam_back(play
         assert t.attended.snapshot.signed_in.by == "second"
 
     play(story, sign_in=sign_in)
+
+
+class Slow:
+    """A pipeline that has not come to its end."""
+
+    def __init__(self):
+        self.due = []
+
+    def submit(self, work, *given, **named):
+        future = Future()
+        self.due.append(lambda: future.set_result(work(*given, **named)))
+        return future
+
+
+def test_the_image_is_seen_before_it_is_measured_and_a_rejected_one_never_again(play, mocker):
+    def picture(t):
+        found = t.app.screen.query("#image")  # none before the screen is made
+        return found.first()._pixels if found else None
+
+    async def story(t):
+        slow = Slow()
+        await t.open()
+        await t.ready()
+        mocker.patch.object(t.attended.parts.executor, "submit", slow.submit)
+        await t.press("space")
+        await t.reach(State.READY)
+        await t.press("space")
+        await t.reach(State.REVIEW)
+        await t.at("review")
+        await t.seen(lambda: picture(t) is not None, "the raw image")
+        raw = picture(t)
+        assert t.attended.snapshot.outcome is None
+        await t.press("a")
+        await t.is_told("the image is still being measured")
+        slow.due.pop()()
+        await t.seen(lambda: picture(t) is not None and picture(t) is not raw, "the measured image")
+        measured = picture(t)
+        await t.press("r")
+        await t.at("Choice")
+        await t.press("enter")
+        await t.ready()
+        await t.press("space")
+        await t.reach(State.READY)
+        await t.press("space")
+        await t.reach(State.REVIEW)
+        await t.at("review")
+        assert not any(picture(t) is former for former in (raw, measured))
+        await t.seen(lambda: picture(t) is not None, "the new raw image")
+        assert slow.due
+
+    play(story)
