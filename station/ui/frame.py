@@ -100,7 +100,7 @@ class StateLine(Static):
     def look(self, now: Situation, alarms: str, silent_s: float) -> None:
         """One line; a state that is not looked at any more is no state."""
         sign, word = STATES[now.state]
-        if silent_s > _SILENT_S and now.state is not State.STARTING:
+        if _is_silent(now, silent_s):
             sign, word = "✖", f"NOT LIVE: no news from the station for {silent_s:.0f} s, last {word}"
         line = Text(f" {sign} {word} ", style="bold")
         if now.task:
@@ -114,6 +114,10 @@ class StateLine(Static):
         line.append(f" {now.operator.name if now.operator else 'LOCKED'}", style="not bold")
         self.update(line)
         self.set_classes(f"state-{now.state}")
+
+
+def _is_silent(now: Situation, silent_s: float) -> bool:
+    return silent_s > _SILENT_S and now.state is not State.STARTING
 
 
 class KeyBar(Static):
@@ -212,6 +216,7 @@ class StationScreen(Screen[None]):
         attended = self.station.attended
         troubles = "; ".join(filter(None, (attended.trouble, self.station.alarms)))
         self.query_one(StateLine).look(now, troubles, attended.silent_s())
+        self.set_class(_is_silent(now, attended.silent_s()), "silent")  # old instructions are none
         self.query_one(KeyBar).look(now, self.station.keys, self.place)
 
     def look(self, now: Situation) -> None:

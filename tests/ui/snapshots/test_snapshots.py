@@ -142,15 +142,18 @@ def test_an_exam_from_the_wrong_hand_to_its_result(play, album, item, size):
     play(story, size=size)
 
 
-def test_an_image_that_does_not_come_and_a_station_that_falls_silent(play, album, item):
+def test_a_station_that_falls_silent_and_an_image_that_does_not_come(play, album, item):
     async def story(t):
         await opens(t, item)
         await until_ready(t)
-        await squeezes(t, State.READY, State.EXPOSED_NO_IMAGE)
-        await album.take(t, "no-image", "EXPOSED, NO IMAGE")
         t.attended.parts.clock.sleep(5)
         t.app._each_second()
         await album.take(t, "not-live", "NOT LIVE")
+        assert "READY" not in t.text
+        t.turn(60)  # until the hand was seen to be still again
+        await until_ready(t)
+        await squeezes(t, State.READY, State.EXPOSED_NO_IMAGE)
+        await album.take(t, "no-image", "EXPOSED, NO IMAGE")
 
     play(story, "detector-line-cut", size=SMALL)
 
