@@ -186,7 +186,7 @@ def _instruction(now: Situation) -> str:
         State.EXPOSING: "☢ X-RAY ON. Hold until the tone.",
         State.READOUT: "End of exposure. The image is coming; no second exposure.",
         State.EXPOSED_NO_IMAGE: f"Do not expose again. {snapshot.message}",
-        State.FAULT: f"{snapshot.message}",
+        State.FAULT: f"{snapshot.message}\n→ Clear the fault; if it comes again, call service.",
     }.get(now.state, "")
 
 
@@ -200,6 +200,8 @@ def _findings(now: Situation) -> Text:
     text = Text()
     if readiness is None:
         return text
+    if now.state is State.FAULT:
+        return text.append("× the fault", style="bold")  # what was ready before it says nothing now
     blocking = sum(f.severity is Severity.BLOCKS for f in readiness.findings)
     text.append("✔ everything is ready\n" if not blocking else f"× {blocking} in the way\n", style="bold")
     for finding in sorted(readiness.findings, key=_order):

@@ -166,7 +166,8 @@ def test_a_fault(play, album, item, mocker):
         mocker.patch.object(t.attended.controller.conduct, "while_ready", side_effect=OSError("a defect"))
         await t.reach(State.FAULT)
         mocker.stopall()
-        await album.take(t, "fault", "✖ FAULT", "a defect")
+        await album.take(t, "fault", "✖ FAULT", "a defect", "→ Clear the fault")
+        assert "everything is ready" not in t.text
 
     play(story, size=SMALL)
 
