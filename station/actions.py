@@ -204,6 +204,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("review", "invert", "Invert", "Bone dark or bright."),
     Action("review", "outlines", "Outlines", "Edges and regions over the picture."),
     Action("review", "fit", "Fit", "The whole picture."),
+    Action("exam", "more", "More", "The rest of what is in the way."),
+    Action("exam", "less", "Back", "The beginning of what is in the way."),
     Action("review", "more", "More", "The rest of the result."),
     Action("review", "less", "Back", "The beginning of the result."),
     Action("outbox", "retry", "Retry", "Send a parked job again.", _signed_in),

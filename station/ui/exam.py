@@ -132,6 +132,14 @@ class ExamScreen(StationScreen):
         choices = {"no": "Not yet", "yes": "All of this is so"}
         self.app.push_screen(Choice("Positioning without a camera", choices, text), answered)
 
+    def do_more(self) -> None:
+        """What is in the way, further down."""
+        self.query_one("#findings-box", VerticalScroll).scroll_page_down(animate=False)
+
+    def do_less(self) -> None:
+        """What is in the way, further up."""
+        self.query_one("#findings-box", VerticalScroll).scroll_page_up(animate=False)
+
     def do_earlier(self) -> None:
         """The earlier exam's outline, shown or not; or why there is none."""
         if not self._earlier:
@@ -203,7 +211,8 @@ def _findings(now: Situation) -> Text:
     if now.state is State.FAULT:
         return text.append("× the fault", style="bold")  # what was ready before it says nothing now
     blocking = sum(f.severity is Severity.BLOCKS for f in readiness.findings)
-    text.append("✔ everything is ready\n" if not blocking else f"× {blocking} in the way\n", style="bold")
+    text.append(f"× {blocking} in the way" if blocking else "✔ everything is ready", style="bold")
+    text.append("  (PgDn, PgUp)\n" if len(readiness.findings) > 1 else "\n")
     for finding in sorted(readiness.findings, key=_order):
         mark = "×" if finding.severity is Severity.BLOCKS else "⚠"
         text.append(f"{mark} {finding.message}\n")
@@ -216,7 +225,8 @@ def _technique(now: Situation) -> Text:
     if job is None:
         return Text()
     text = Text(f"{job.exam.hand_size} hand  {job.technique}\n")
-    text.append(f"read back {view.read_back}\n" if view.read_back else "read back: not yet\n")
+    same = view.read_back == job.technique
+    text.append(f"read back {'the same' if same else view.read_back or 'not yet'}\n")
     text.append(_delivered(now.snapshot.exposures))
     return text
 
