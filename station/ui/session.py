@@ -66,8 +66,10 @@ def work(stack: ExitStack, wish: Wish, hospital: Hospital | None) -> int:
             _leave_in_order(app)
             _forget_what_was_typed()
             app.run()
-            if app.return_code == 0 or not is_there():
+            if app.return_code == 0:
                 return 0
+            if not is_there():
+                break
             attended.news = "the screens failed and were started again; the station went on"
             where = ("device", "screens-failed")
             parts.journal.record(where, attended.snapshot.state, parts.clock.wall(), None, {})

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,16 @@ class Terminal:
         return self._tmux("capture-pane", "-t", "s", "-p")
 
     def sees(self, *texts: str) -> None:
+        self.until(lambda: all(text in self.screen() for text in texts), str(texts))
+
+    def until(self, claim: Callable[[], bool], what: str) -> None:
         until_s = time.monotonic() + PATIENCE_S
-        while not all(text in (seen := self.screen()) for text in texts):
-            assert time.monotonic() < until_s, f"{texts} not on:\n{seen}"
+        while not claim():
+            assert time.monotonic() < until_s, f"waited for {what}:\n{self.screen()}"
             time.sleep(0.1)
 
-    def still_there(self) -> bool:
+    @property
+    def is_there(self) -> bool:
         """The station's program."""
         try:
             os.kill(int((self._folder / "pid").read_text()), 0)
@@ -102,13 +107,23 @@ def test_a_first_exam_in_a_real_terminal_with_six_keys_and_a_restart_in_the_midd
 
 
 @pytest.mark.hazard("exposure-without-image")
-def test_a_connection_that_breaks_leaves_no_station_behind_that_nobody_can_reach(terminal):
+def test_a_connection_that_breaks_in_an_exposure_loses_no_image_and_leaves_no_station_that_nobody_can_reach(
+    terminal,
+):
     terminal.start()
-    terminal.sees("STANDBY", "DEMO, Anna")
+    terminal.sees("STANDBY", "calibration: done", "DEMO, Anna")
+    terminal.press("Enter")
+    terminal.sees("Is this the patient, and which hand?")
+    terminal.press("l")
+    terminal.sees("READY. Press the hand switch")
+    terminal.press("Space")
+    terminal.sees("READY FOR X-RAY")
+    terminal.press("Space")
+    terminal.until(lambda: "READY FOR X-RAY" not in terminal.screen(), "the exposure")
     terminal.stop()
-    until_s = time.monotonic() + PATIENCE_S
-    while terminal.still_there():
-        assert time.monotonic() < until_s, "it holds the disk and the devices, and no screen shows it"
-        time.sleep(0.1)
+    terminal.until(lambda: not terminal.is_there, "the end of a program that holds disk and devices")
     terminal.start()
-    terminal.sees("STANDBY", "DEMO, Anna")
+    terminal.sees("REVIEW", "DEMO, Anna", "DXR-BMD")
+    terminal.press("F7")
+    terminal.sees("radiation ended: normal")
+    assert terminal.screen().count("radiation ended") == 1
