@@ -231,6 +231,13 @@ ACTIONS: tuple[Action, ...] = (
         "Release this exam's result and charge.",
         _duty(Duty.RELEASE_CHARGE, _no_task(_in(State.STANDBY, State.REVIEW))),
     ),
+    Action(
+        "recorder",
+        "reconcile",
+        "Join order",
+        "Join this exam (an emergency, a wrong order) to the order it belongs to.",
+        _duty(Duty.REVIEW, _no_task(_in(State.STANDBY))),
+    ),
     Action("recorder", "next_grave", "Next ×", "On to the next refusal, fault or doubt."),
     Action("recorder", "play", "Play", "Replay in the time it took; again: stop."),
     Action("recorder", "earlier_step", "Back", "One step back."),

@@ -64,6 +64,7 @@ _NETWORK: Mapping[str, str] = {
 _OPERATOR: Mapping[str, str] = {
     "calibrate": "calibration asked for",
     "release": "release of result and charge asked for",
+    "reconcile": "joined to the order {order}",
     "retry": "{job} sent again to {destination}",
 }
 _SENTENCES = {"trigger": _TRIGGERS, "device": _DEVICES, "network": _NETWORK, "operator": _OPERATOR}

@@ -29,6 +29,7 @@ DUTIES = {
     "service": (Duty.SERVICE, State.STANDBY),
     "calibrate": (Duty.CALIBRATE, State.STANDBY),
     "release": (Duty.RELEASE_CHARGE, State.STANDBY),
+    "reconcile": (Duty.REVIEW, State.STANDBY),
 }
 
 
@@ -170,6 +171,7 @@ def test_while_radiation_is_possible_nothing_leads_away_from_the_exam():
         "emergency",
         "calibrate",
         "release",
+        "reconcile",
     )
     for state in RADIATION:
         for name in away:

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -22,10 +22,12 @@ from station.devices import BadSettings
 from station.exam import Sex, Side, WorklistItem
 from station.keys import Keys, shown
 from station.operators import NotAllowed, Operator
+from station.orders import Row, containing
 
 Answer = TypeVar("Answer")
 
 _USUAL = "medium"
+_LONGEST_LIST = 200  # orders; beyond it somebody searches
 _ALONE_S = 0.05  # a letter with another one closer than this comes from a scanner, not from a person [D]
 
 
@@ -159,6 +161,54 @@ class Emergency(Dialog[tuple[str, Side, str, Sex | None] | None]):
         sex = Sex(letter) if letter else None
         name, born = self.query_one("#name", Input).value, self.query_one("#born", Input).value
         self.dismiss((name, Side(str(event.option_id)), born, sex))
+
+
+class Join(Dialog[Row | None]):
+    """Which order an exam belongs to: searched while typing. Whether it is meant is asked next."""
+
+    def __init__(self, who: str, side: Side, orders: Sequence[Row]) -> None:
+        super().__init__()
+        self._who, self._side = who, side
+        self._orders = tuple(row for row in orders if row.item and row.item.side is side)
+        self._found = self._orders
+
+    def body(self) -> ComposeResult:
+        yield Label("Which order does this exam belong to?", classes="title")
+        yield Static(Text(self._who, style="bold"))
+        yield Static(f"orders for the {self._side.word} hand; the exam shows no other one", markup=False)
+        yield Input(placeholder="type to search: name, ID, order", id="search")
+        yield OptionList(id="orders")
+        yield Static("Enter goes to the list; then choose. Esc: none of these", id="why")
+
+    def on_mount(self) -> None:
+        """All of them, until something is typed."""
+        self._fill()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Search as you type."""
+        self._found = containing(self._orders, event.value)
+        self._fill()
+
+    def on_input_submitted(self) -> None:
+        """On to the list."""
+        shown = self.query_one(OptionList)
+        shown.focus()
+        shown.highlighted = 0 if self._found else None
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """That one."""
+        self.dismiss(self._found[event.option_index])
+
+    def _fill(self) -> None:
+        shown = self.query_one(OptionList)
+        shown.clear_options()
+        for row in self._found[:_LONGEST_LIST]:
+            said = f"{row.accession_number}  {row.patient_name.replace('^', ' ')}  {row.patient_id}"
+            shown.add_option(Option(Text(said)))
+        if not self._found:
+            shown.add_option(
+                Option(Text("no such order; F5 on the worklist asks the hospital"), disabled=True)
+            )
 
 
 class SignIn(ModalScreen[Operator]):

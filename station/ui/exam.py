@@ -10,7 +10,6 @@ from functools import partial
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Static
 
 from station import dossier
 from station.actions import Situation
@@ -22,7 +21,7 @@ from station.readiness import Finding, Severity
 from station.states import State, Trigger
 from station.ui import drawing
 from station.ui.dialogs import Choice
-from station.ui.frame import StationScreen
+from station.ui.frame import Said, StationScreen
 from station.ui.large import large
 from station.ui.picture import Picture
 
@@ -54,15 +53,15 @@ class ExamScreen(StationScreen):
         self._uid = ""
 
     def body(self) -> ComposeResult:
-        yield Static("", id="large")
-        yield Static("", id="instruction")
+        yield Said("", id="large")
+        yield Said("", id="instruction")
         with Horizontal(id="exam"):
             yield Picture(live=True, alt="no camera picture", id="camera")
             with Vertical(id="exam-side"):
                 with VerticalScroll(id="findings-box", can_focus=False):
-                    yield Static("", id="findings")
-                yield Static("", id="technique")
-                yield Static("", id="devices")
+                    yield Said("", id="findings")
+                yield Said("", id="technique")
+                yield Said("", id="devices")
 
     def look(self, now: Situation) -> None:
         """Everything anew; the picture only when there is a newer one."""
@@ -71,9 +70,9 @@ class ExamScreen(StationScreen):
             self._uid, self._earlier = job.exam.uid, None
             self.run_worker(partial(self._find_earlier, job.exam), thread=True, exclusive=True)
         self._say(now)
-        self.query_one("#findings", Static).update(_findings(now))
-        self.query_one("#technique", Static).update(_technique(now))
-        self.query_one("#devices", Static).update(_devices(now))
+        self.query_one("#findings", Said).update(_findings(now))
+        self.query_one("#technique", Said).update(_technique(now))
+        self.query_one("#devices", Said).update(_devices(now))
         if view.picture is not None and view.picture.at != self._seen_at:
             self._seen_at = view.picture.at
             self._draw(now)
@@ -90,14 +89,14 @@ class ExamScreen(StationScreen):
 
     def _say(self, now: Situation) -> None:
         word = _SAID.get(now.state, "")
-        self.query_one("#large", Static).update(large(word, self.size.width) if word else "")
-        self.query_one("#large", Static).display = bool(word)
+        self.query_one("#large", Said).update(large(word, self.size.width) if word else "")
+        self.query_one("#large", Said).display = bool(word)
         switch = self.station.attended.switch
         text = Text(_instruction(now), style="bold")
         if switch is not None:
             stage = {0: "released", 1: "first stage: held", 2: "second stage: held"}[int(switch.stage)]
             text.append(f"\nSIMULATED HAND SWITCH {stage} (space: next stage, Esc: let go)", style="not bold")
-        self.query_one("#instruction", Static).update(text)
+        self.query_one("#instruction", Said).update(text)
 
     def _draw(self, now: Situation) -> None:
         picture, view = self.query_one("#camera", Picture), now.snapshot.view

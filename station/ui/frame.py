@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.screen import Screen
+from textual.visual import VisualType
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -63,19 +64,32 @@ def side_mark(side: Side) -> str:
     return "◀ LEFT HAND" if side is Side.LEFT else "RIGHT HAND ▶"
 
 
+class Said(Static):
+    """Words. What is said already is not drawn again: an update lays out the whole screen anew."""
+
+    _said: object = None
+
+    def update(self, content: VisualType = "", *, layout: bool = True) -> None:
+        """As `Static`, if it is something else than before."""
+        said = (content.plain, content.style, content.spans) if isinstance(content, Text) else content
+        if said != self._said:
+            self._said = said
+            super().update(content, layout=layout)
+
+
 class Banner(Widget):
     """The patient in hand, on every screen."""
 
     def compose(self) -> ComposeResult:
         with Horizontal():
-            yield Static("", id="side-left", classes="side")
-            yield Static("", id="who")
-            yield Static("", id="side-right", classes="side")
+            yield Said("", id="side-left", classes="side")
+            yield Said("", id="who")
+            yield Said("", id="side-right", classes="side")
 
     def look(self, now: Situation, today: date) -> None:
         """Show whoever is in hand."""
         job = now.snapshot.job
-        left, who, right = (self.query_one(f"#{name}", Static) for name in ("side-left", "who", "side-right"))
+        left, who, right = (self.query_one(f"#{name}", Said) for name in ("side-left", "who", "side-right"))
         self.set_class(job is None, "nobody")
         if job is None:
             texts = ("", Text("NO PATIENT\nchoose an order on the worklist"), "")
@@ -90,11 +104,11 @@ class Banner(Widget):
             texts = (mark, said, "") if item.side is Side.LEFT else ("", said, mark)
         left.display, right.display = bool(texts[0]), bool(texts[2])
         left.update(str(texts[0]))
-        who.update(texts[1])
+        who.update(texts[1], layout=False)
         right.update(str(texts[2]))
 
 
-class StateLine(Static):
+class StateLine(Said):
     """The station's state in word and shape, who works, and what needs somebody."""
 
     def look(self, now: Situation, alarms: str, silent_s: float) -> None:
@@ -112,7 +126,7 @@ class StateLine(Static):
         if alarms:
             line.append(f" ⚠ {alarms} ", style="reverse")
         line.append(f" {now.operator.name if now.operator else 'LOCKED'}", style="not bold")
-        self.update(line)
+        self.update(line, layout=False)
         self.set_classes(f"state-{now.state}")
 
 
@@ -120,7 +134,7 @@ def _is_silent(now: Situation, silent_s: float) -> bool:
     return silent_s > _SILENT_S and now.state is not State.STARTING
 
 
-class KeyBar(Static):
+class KeyBar(Said):
     """Keys of the screen, then everybody's; what is not possible is marked ×."""
 
     def look(self, now: Situation, keys: Keys, place: str) -> None:
@@ -147,7 +161,7 @@ _NAMED = {
     "review": ("accept", "reject", "zoom_in", "invert", "outlines", "fit", "more"),
     "outbox": ("retry", "retry_all"),
     "service": ("calibrate", "cancel_task"),
-    "recorder": ("release", "next_grave", "play", "earlier_step", "later_step"),
+    "recorder": ("release", "reconcile", "next_grave", "play", "earlier_step", "later_step"),
 }
 
 

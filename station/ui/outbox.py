@@ -7,13 +7,13 @@ from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable
 
 from station.actions import Situation, record_deed
 from station.operators import Operator
 from station.outbox.job import Job, Kind, State, Summary
 from station.outbox.queue import Outbox
-from station.ui.frame import StationScreen
+from station.ui.frame import Said, StationScreen
 
 _EVERY_S = 1.0
 _MARKS = {
@@ -45,9 +45,9 @@ class OutboxScreen(StationScreen):
         self._asking = False
 
     def body(self) -> ComposeResult:
-        yield Static("", id="outbox-note")
+        yield Said("", id="outbox-note")
         yield DataTable[Text](id="jobs", cursor_type="row", zebra_stripes=True)
-        yield Static("", id="job-note")
+        yield Said("", id="job-note")
 
     def set_up(self) -> None:
         """Columns; then look every second while shown."""
@@ -116,7 +116,7 @@ class OutboxScreen(StationScreen):
         """What stands in the way of this one."""
         job, liaison = self._chosen(), self.station.attended.liaison
         next_s = liaison.goes_in_s(job) if liaison and job else None
-        self.query_one("#job-note", Static).update(_chain(job, next_s) if job else Text())
+        self.query_one("#job-note", Said).update(_chain(job, next_s) if job else Text())
 
     def _chosen(self) -> Job | None:
         row = self.query_one(DataTable).cursor_row
@@ -138,7 +138,7 @@ class OutboxScreen(StationScreen):
     def _show(self, jobs: tuple[Job, ...], summaries: tuple[Summary, ...]) -> None:
         if not self.query("#jobs"):  # the screens ended meanwhile
             return
-        self.query_one("#outbox-note", Static).update(_overview(summaries, len(jobs)))
+        self.query_one("#outbox-note", Said).update(_overview(summaries, len(jobs)))
         if jobs == self._jobs:
             self.on_data_table_row_highlighted()  # its next attempt comes nearer
             return

@@ -2,24 +2,29 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable
 
 from station import amend, recording
 from station.actions import Situation, record_deed, record_refusal
 from station.attended import Attended
 from station.dossier import Books
-from station.exam import Release
+from station.exam import Purpose, Release, WorklistItem
 from station.operators import Operator, Role
+from station.orders import Row
 from station.recording import Recorded, Step
+from station.refresh import Shown
 from station.spool import Record, SpoolError
-from station.ui.frame import StationScreen, person_name
+from station.ui.dialogs import Choice, Join
+from station.ui.frame import Said, StationScreen, identifiers, person_name, side_mark
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.02, 2.0  # in a replay: to be seen at all; people's thinking is left out
 _MOST = 200  # exams in the list, the newest
@@ -35,18 +40,19 @@ class RecorderScreen(StationScreen):
         super().__init__()
         self._exams: list[Recorded] = []
         self._charges: dict[str, str] = {}  # by exam: who stands for the charge, or that nobody does yet
+        self._records: dict[str, Record] = {}  # by exam, those on disk
         self._steps: tuple[Step, ...] = ()
         self._uid = ""
         self._timer: Timer | None = None
-        self._releasing = False
+        self._amending = False
 
     def body(self) -> ComposeResult:
         with Horizontal(id="recorder"):
             yield DataTable[Text](id="exams", cursor_type="row")
             with Vertical():
-                yield Static("", id="moment")
+                yield Said("", id="moment")
                 yield DataTable[Text](id="steps", cursor_type="row")
-        yield Static("", id="step-note")
+        yield Said("", id="step-note")
 
     def set_up(self) -> None:
         """Columns; the list of exams has the keys, but those that step belong to the screen."""
@@ -65,9 +71,9 @@ class RecorderScreen(StationScreen):
         self._stop()
 
     def look(self, now: Situation) -> None:
-        """A release ended: say how."""
-        if self._releasing and now.task is None:
-            self._releasing = False
+        """A release or a joining ended: say how."""
+        if self._amending and now.task is None:
+            self._amending = False
             self.notify(self.station.attended.news, markup=False)
             self.run_worker(self._read_exams, exclusive=True, group="exams")
 
@@ -89,6 +95,7 @@ class RecorderScreen(StationScreen):
         table, uid = self.query_one("#exams", DataTable), self._uid
         self._exams = [one for one, _ in found]
         self._charges = {one.uid: _charge(one, record) for one, record in found}
+        self._records = {one.uid: record for one, record in found if record is not None}
         table.clear()
         for one, record in found:
             opened = one.opened_at.astimezone()
@@ -98,7 +105,7 @@ class RecorderScreen(StationScreen):
             cells = (when, _who(one, record), ended)
             table.add_row(*(Text(cell) for cell in cells))
         if not found:
-            self.query_one("#moment", Static).update("no exam was made here yet")
+            self.query_one("#moment", Said).update("no exam was made here yet")
             return
         row = next((n for n, one in enumerate(self._exams) if one.uid == uid), 0)
         table.move_cursor(row=row)
@@ -149,8 +156,8 @@ class RecorderScreen(StationScreen):
         text.append(f"{moment.exposures} exposures, {moment.mas:.2f} mAs{dap}{unknown}", style="not bold")
         if charge := self._charges.get(self._uid):
             text.append(f"\ncharge {charge}", style="not bold")
-        self.query_one("#moment", Static).update(text)
-        self.query_one("#step-note", Static).update(_detail(step, moment.findings))
+        self.query_one("#moment", Said).update(text)
+        self.query_one("#step-note", Said).update(_detail(step, moment.findings))
 
     # --- actions -------------------------------------------------------------------------------------
 
@@ -210,27 +217,82 @@ class RecorderScreen(StationScreen):
 
     def do_release(self) -> None:
         """The chosen exam's charge; by a physician its report."""
-        operator, attended, uid = self.station.operator, self.station.attended, self._uid
-        if operator is None or not uid:
+        operator = self.station.operator
+        if operator is None or not self._uid:
             self.notify("no exam is chosen", severity="warning")
             return
+        given = Release(operator.name, self._now(), operator.role is Role.PHYSICIAN)
+        self._amend("release", partial(amend.release, exam_uid=self._uid, given=given))
+
+    def do_reconcile(self) -> None:
+        """The chosen exam was an emergency's, or opened under a wrong order: ask for the right one."""
+        liaison, uid = self.station.attended.liaison, self._uid
+        record = self._records.get(uid)
+        if record is None or record.exam.purpose is not Purpose.PATIENT:
+            self.notify("no patient's exam is chosen", severity="warning")
+            return
+        shown = liaison.worklist.shown() if liaison and liaison.worklist else Shown()
+        if shown.answer is None:
+            self.notify("there is no worklist; doctor says why", severity="warning")
+            return
+        item = record.exam.item
+        others = [row for row in shown.answer.rows if row.accession_number != item.accession_number]
+        join = Join(self._said(item), item.side, others)
+        self.app.push_screen(join, partial(self._ask_to_join, uid, item))
+
+    def _ask_to_join(self, uid: str, item: WorklistItem, row: Row | None) -> None:
+        """Both persons, one above the other, and the question; enter alone says no."""
+        if row is None or (order := row.item) is None:
+            return
+        text = f"exam    {self._said(item)}\norder   {self._said(order)}\n"
+        choices = {
+            "no": "No, leave the exam as it is",
+            "yes": "Yes: the hand in this exam is that patient's; withdraw what was sent under another name",
+        }
+
+        def chosen(answer: str | None) -> None:
+            if answer == "yes":
+                deed = partial(amend.reconcile, exam_uid=uid, order=order, at=self._now())
+                self._amend("reconcile", deed, uid, order=order.accession_number)
+
+        self.app.push_screen(Choice("Join this exam to this order?", choices, text), chosen)
+
+    def _said(self, item: WorklistItem) -> str:
+        who = f"{person_name(item.patient.name)}  {identifiers(item.patient, self.station.today)}"
+        return f"{who}  {side_mark(item.side)}  order {item.accession_number}"
+
+    def _now(self) -> datetime:
+        return self.station.attended.parts.clock.wall()
+
+    def _amend(self, name: str, deed: Callable[[Books], object], uid: str = "", **detail: str) -> None:
+        """On the station's thread, so that no exam is in anybody's hand meanwhile."""
+        operator, attended = self.station.operator, self.station.attended
+        if operator is None:
+            self.notify("the station is locked; sign in", severity="warning")
+            return
+        work = partial(_amended, attended, operator, (name, uid or self._uid), deed, detail)
         try:
-            attended.begin("release", lambda _: _release(attended, operator, uid), steps=1)
+            attended.begin(name, lambda _: work(), steps=1)
         except ValueError as error:  # another task began between look and key
             self.notify(str(error), severity="warning", markup=False)
             return
-        self._releasing = True
+        self._amending = True
 
 
-def _release(attended: Attended, operator: Operator, uid: str) -> None:
-    """On the station's thread. Raises ValueError with whatever stands in the way, journalled."""
-    parts = attended.parts
-    given = Release(operator.name, parts.clock.wall(), operator.role is Role.PHYSICIAN)
-    record_deed(attended, operator, "release", uid)
+def _amended(
+    attended: Attended,
+    operator: Operator,
+    what: tuple[str, str],
+    deed: Callable[[Books], object],
+    detail: Mapping[str, str],
+) -> None:
+    """Do it. Raises ValueError with whatever stands in the way, journalled."""
+    parts, (name, uid) = attended.parts, what
+    record_deed(attended, operator, name, uid, **detail)
     try:
-        amend.release(Books(parts.spool, parts.setting, parts.dispatch), uid, given)
+        deed(Books(parts.spool, parts.setting, parts.dispatch))
     except (ValueError, SpoolError, OSError) as error:
-        record_refusal(attended, operator, "release", uid, str(error))
+        record_refusal(attended, operator, name, uid, str(error))
         raise ValueError(str(error)) from error
 
 
@@ -253,10 +315,10 @@ def _detail(step: Step, findings: tuple[str, ...]) -> Text:
     text = Text(f"{step.at.astimezone():%H:%M:%S}  {'× ' if step.grave else ''}{step.sentence}", "bold")
     text.append(f"  {step.who}" if step.who else "", "not bold")
     text.append(f"\nin the way: {', '.join(findings)}" if findings else "", "not bold")
-    more = "  ".join(f"{key}: {_said(value)}" for key, value in step.detail.items() if key not in _TOLD)
+    more = "  ".join(f"{key}: {_shown(value)}" for key, value in step.detail.items() if key not in _TOLD)
     text.append(f"\n{more}" if more else "", "not bold")
     return text
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,6 @@ from functools import partial
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Static
 
 from station import dossier
 from station.actions import Situation, disagreement
@@ -28,7 +27,7 @@ from station.states import State, Trigger
 from station.ui.charts import AgeChart
 from station.ui.dialogs import Choice
 from station.ui.drawing import Look, Radiograph, preview
-from station.ui.frame import StationScreen, identifiers, person_name, side_mark
+from station.ui.frame import Said, StationScreen, identifiers, person_name, side_mark
 from station.ui.large import large
 from station.ui.picture import Picture
 from station.visits import compared
@@ -52,20 +51,20 @@ class ReviewScreen(StationScreen):
         self._view: Look | None = None
 
     def body(self) -> ComposeResult:
-        yield Static("", id="large")
+        yield Said("", id="large")
         with Horizontal(id="review"):
             yield Picture(alt="the image is being made", way=self.station.pictures, id="image")
             with VerticalScroll(id="review-side", can_focus=False):
-                yield Static("", id="result")
+                yield Said("", id="result")
                 yield AgeChart(id="ages")
-                yield Static("", id="gates")
+                yield Said("", id="gates")
 
     def look(self, now: Situation) -> None:
         """Image and outcome are drawn once each; the words follow every change."""
         words = _movement(now.snapshot)
-        self.query_one("#large", Static).update(large(words, self.size.width))
-        self.query_one("#result", Static).update(_result(now))
-        self.query_one("#gates", Static).update(self._notes(now))
+        self.query_one("#large", Said).update(large(words, self.size.width))
+        self.query_one("#result", Said).update(_result(now))
+        self.query_one("#gates", Said).update(self._notes(now))
         self._follow(now.snapshot)
 
     def _follow(self, snapshot: Snapshot) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import DataTable, ProgressBar, RichLog, Static
+from textual.widgets import DataTable, ProgressBar, RichLog
 
 from station import wording
 from station.actions import Situation, record_deed
@@ -20,7 +20,7 @@ from station.imaging.calibration import Maps
 from station.keys import shown
 from station.operate import Operator
 from station.result import Reason
-from station.ui.frame import StationScreen
+from station.ui.frame import Said, StationScreen
 
 _LINE_S = 0.25  # between looks at the lines
 _LOG_S = 2.0
@@ -48,13 +48,13 @@ class ServiceScreen(StationScreen):
         self._calibrated = ""
 
     def body(self) -> ComposeResult:
-        yield Static("", id="service-note")
+        yield Said("", id="service-note")
         yield ProgressBar(id="progress", show_eta=False)
         yield DataTable[Text](id="devices-table", cursor_type="none")
         with Horizontal(id="service"):
             yield RichLog(id="traffic", max_lines=_MOST_FRAMES, wrap=True, min_width=20)
             with VerticalScroll(id="errors-box"):
-                yield Static("", id="errors")
+                yield Said("", id="errors")
 
     def set_up(self) -> None:
         """Columns, and the paces of line and log."""
@@ -81,7 +81,7 @@ class ServiceScreen(StationScreen):
         bar.display = now.task is not None
         if now.task:
             bar.update(total=1.0, progress=now.task.done)
-        self.query_one("#service-note", Static).update(self._note(now))
+        self.query_one("#service-note", Said).update(self._note(now))
 
     # --- actions -------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class ServiceScreen(StationScreen):
             self._asking.discard("errors")
         if self.query("#errors"):  # else the screens ended meanwhile
             self._identities = identities
-            self.query_one("#errors", Static).update(errors)
+            self.query_one("#errors", Said).update(errors)
 
 
 # Devices that say nothing unless they are asked for something

@@ -6,7 +6,7 @@ from functools import partial
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.events import Key
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import DataTable, Input
 
 from station.actions import Situation
 from station.exam import Side, WorklistItem, new_uid
@@ -15,7 +15,7 @@ from station.refresh import Shown
 from station.result import Reason
 from station.states import State
 from station.ui.dialogs import Confirm, Emergency
-from station.ui.frame import StationScreen, identifiers, person_name
+from station.ui.frame import Said, StationScreen, identifiers, person_name
 
 _KEYS = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10}
 
@@ -32,10 +32,10 @@ class WorklistScreen(StationScreen):
         self._pointed = False  # at a row, since the search was typed
 
     def body(self) -> ComposeResult:
-        yield Static("", id="age")
+        yield Said("", id="age")
         yield Input(placeholder="type to search, or scan a barcode", id="search")
         yield DataTable[Text](id="orders", cursor_type="row", zebra_stripes=True)
-        yield Static("", id="row-note")
+        yield Said("", id="row-note")
 
     def set_up(self) -> None:
         """Columns; the search has the keys."""
@@ -186,13 +186,13 @@ class WorklistScreen(StationScreen):
         for said in (attended.trouble, attended.news):
             if said:
                 line.append(f"  {said}", style="bold")
-        self.query_one("#age", Static).update(line)
+        self.query_one("#age", Said).update(line)
 
     def _say(self) -> None:
         """Why the row under the cursor cannot be used, or what to press."""
         if not self.app.is_running:
             return  # the screens are being closed, widget by widget
-        note = self.query_one("#row-note", Static)
+        note = self.query_one("#row-note", Said)
         row = self._rows[self.query_one(DataTable).cursor_row] if self._rows else None
         if row is not None and row.problems:
             mark = "⚠" if row.item else "× cannot be used:"

@@ -28,11 +28,8 @@ PATIENCE_S = 90.0
 STARTS, MOVES, EXPOSURES = 3, 60, 3
 BEAT_S = 0.01
 FIRST_S, KEY_MS, LAG_MS, PREVIEW_S, RESULT_S = 1.5, 100.0, 50.0, 1.0, 2.0  # aims
-DARK, LIGHT, CONTRAST = (
-    b"48;2;16;20;24",
-    b"48;2;244;244;240",
-    b"48;2;48;48;48",
-)  # a colour of each theme alone
+# The bar of keys, which every screen has, on the ground of each theme
+DARK, LIGHT, CONTRAST = (b"48;2;%sm ABORT" % ground for ground in (b"37;45;54", b"213;213;205", b"32;32;32"))
 
 
 class Screen:
@@ -46,9 +43,9 @@ class Screen:
             named = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PATH": os.environ["PATH"]}
             command = [STATION, "run", "--pictures", "cells", "--out", str(disk)]
             os.execve(STATION, command, named)  # noqa: S606  the command itself, no shell
-        self._child = child
+        self._child: int | None = child
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        self._reader = threading.Thread(target=self._read, name="terminal")
+        self._reader = threading.Thread(target=self._read, name="terminal", daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
@@ -87,30 +84,47 @@ class Screen:
         return text in b"".join(got for _, got in self._written)
 
     def end(self) -> None:
-        os.kill(self._child, signal.SIGTERM)
-        os.waitpid(self._child, 0)
+        """In order, or else at once; again: nothing."""
+        if self._child is None:
+            return
+        child, self._child = self._child, None
+        os.kill(child, signal.SIGTERM)
+        until_s = time.monotonic() + PATIENCE_S
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            if time.monotonic() > until_s:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.01)
         self._reader.join()
         os.close(self._terminal)
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory):
-    """A station's, calibrated."""
+def started(tmp_path_factory):
+    """Starts the command on one disk, calibrated; whatever a test does, none of them is left behind."""
     folder = tmp_path_factory.mktemp("disk")
-    screen = Screen(folder)
-    screen.seen_s(b"calibration: done")
-    screen.end()
-    return folder
+    screens = []
+
+    def start():
+        screens.append(Screen(folder))
+        return screens[-1]
+
+    try:
+        start().seen_s(b"calibration: done")
+        screens[-1].end()
+        yield start
+    finally:
+        for screen in screens:
+            screen.end()
 
 
 def p99(values):
     return sorted(values)[min(int(0.99 * len(values)), len(values) - 1)]
 
 
-def test_the_first_screen_comes_soon_and_keys_are_answered_also_while_an_image_is_made(disk, capsys):
+def test_the_first_screen_comes_soon_and_keys_are_answered_also_while_an_image_is_made(started, capsys):
     words, first, orders, standby = [], [], [], []
     for number in range(STARTS):
-        screen = Screen(disk)
+        screen = started()
         words.append(screen.started_s(b"starts"))
         first.append(screen.started_s(b"NO PATIENT"))
         orders.append(screen.started_s(b"DEMO, Anna"))
