@@ -1,6 +1,8 @@
 """A small simulated station for tests that are about behaviour, not about pixels."""
 
+import faulthandler
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -22,6 +24,14 @@ from station.states import State, Trigger
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SMALL_PANEL = {"rows": 1200, "columns": 960, "spacing_mm": 0.25}
+
+
+_LEAVE_S = 120.0  # for threads and processes that tests left behind
+
+
+def pytest_unconfigure() -> None:
+    """All is told: a thread that a failed test left behind must not keep this process for ever."""
+    faulthandler.dump_traceback_later(_LEAVE_S, exit=True, file=sys.__stderr__)
 
 
 def quiet(_: str) -> None:
