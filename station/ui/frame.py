@@ -125,7 +125,8 @@ class StateLine(Said):
             line.append(f" {now.snapshot.message} ", style="not bold")
         if alarms:
             line.append(f" ⚠ {alarms} ", style="reverse")
-        line.append(f" {now.operator.name if now.operator else 'LOCKED'}", style="not bold")
+        who = f"operator: {person_name(now.operator.name)}" if now.operator else "LOCKED"
+        line.append(f" {who}", style="not bold")
         self.update(line, layout=False)
         self.set_classes(f"state-{now.state}")
 

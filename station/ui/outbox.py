@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,7 +14,8 @@ from station.actions import Situation, record_deed
 from station.operators import Operator
 from station.outbox.job import Job, Kind, State, Summary
 from station.outbox.queue import Outbox
-from station.ui.frame import Said, StationScreen
+from station.spool import SpoolError
+from station.ui.frame import Said, StationScreen, person_name
 
 _EVERY_S = 1.0
 _MARKS = {
@@ -30,6 +32,16 @@ _WORDS = {
     Kind.CHARGE: "charge",
     Kind.BUNDLE: "FHIR bundle",
 }
+_OBJECTS = {  # by their file
+    "for-processing": "image, raw",
+    "for-presentation": "image, shown",
+    "edges": "edges",
+    "measurements": "measurements",
+    "dose": "dose report",
+    "report": "report page",
+    "rejected": "rejection note",
+    "withdrawn": "withdrawal",
+}
 _MOST = 500  # rows: the newest, after all that are parked
 _TROUBLES = 2  # destinations whose trouble is told above the table; the rest by their jobs
 
@@ -42,6 +54,7 @@ class OutboxScreen(StationScreen):
     def __init__(self) -> None:
         super().__init__()
         self._jobs: tuple[Job, ...] = ()
+        self._patients: dict[str, str] = {}  # patients', by exam
         self._asking = False
 
     def body(self) -> ComposeResult:
@@ -52,12 +65,13 @@ class OutboxScreen(StationScreen):
     def set_up(self) -> None:
         """Columns; then look every second while shown."""
         table = self.query_one(DataTable)
-        table.add_columns("state", "what", "to", "created", "stored", "kept", "tries", "name")
+        table.add_columns("state", "what", "to", "created", "stored", "kept", "patient", "tries")
         table.focus()
         self.set_interval(_EVERY_S, self._ask)
 
     def come_back(self) -> None:
-        """Shown again: jobs went on meanwhile."""
+        """Shown again: jobs went on meanwhile, and an exam may have been joined to its order."""
+        self._patients, self._jobs = {}, ()
         self._ask()
 
     def look(self, now: Situation) -> None:
@@ -92,7 +106,7 @@ class OutboxScreen(StationScreen):
             self.notify("; ".join(refused), title="Not sent again", severity="warning", markup=False)
         else:
             self.notify(f"{len(jobs)} sent again", markup=False)
-        self._show(*await asyncio.to_thread(_newest, self._outbox))
+        self._show(*await asyncio.to_thread(self._newest))
 
     def _retried(self, jobs: Sequence[Job], operator: Operator) -> list[str]:
         refused: list[str] = []
@@ -130,7 +144,7 @@ class OutboxScreen(StationScreen):
     async def _read(self) -> None:
         """In a thread: there may be thousands of jobs, and their lock is the couriers'."""
         try:
-            jobs, summaries = await asyncio.to_thread(_newest, self._outbox)
+            jobs, summaries = await asyncio.to_thread(self._newest)
         finally:
             self._asking = False
         self._show(jobs, summaries)
@@ -147,18 +161,29 @@ class OutboxScreen(StationScreen):
         table.clear()
         for job in jobs:
             style = "bold" if job.state is State.PARKED else ""
-            table.add_row(*(Text(cell, style) for cell in _cells(job)))
+            cells = _cells(job, self._patients.get(job.exam_uid, ""))
+            table.add_row(*(Text(cell, style) for cell in cells))
         row = next((n for n, job in enumerate(jobs) if chosen and job.id == chosen.id), 0)
         table.move_cursor(row=row)
         self.on_data_table_row_highlighted()
 
+    def _newest(self) -> tuple[tuple[Job, ...], tuple[Summary, ...]]:
+        """What is parked, then the newest of the others; and whose they are."""
+        jobs = self._outbox.jobs()
+        parked = [job for job in jobs if job.state is State.PARKED]
+        others = [job for job in jobs if job.state is not State.PARKED]
+        listed = (*parked, *others[::-1][: max(_MOST - len(parked), 0)])
+        names = self._patients
+        for uid in {job.exam_uid for job in listed} - names.keys():
+            names[uid] = self._whose(uid)
+        return listed, self._outbox.summary()
 
-def _newest(outbox: Outbox) -> tuple[tuple[Job, ...], tuple[Summary, ...]]:
-    """What is parked, then the newest of the others."""
-    jobs = outbox.jobs()
-    parked = [job for job in jobs if job.state is State.PARKED]
-    others = [job for job in jobs if job.state is not State.PARKED]
-    return (*parked, *others[::-1][: max(_MOST - len(parked), 0)]), outbox.summary()
+    def _whose(self, exam_uid: str) -> str:
+        spool = self.station.attended.parts.spool
+        try:
+            return person_name(spool.record(spool.root / exam_uid).exam.item.patient.name)
+        except SpoolError:
+            return "(folder gone)"
 
 
 def _overview(summaries: Sequence[Summary], rows: int) -> Text:
@@ -206,9 +231,16 @@ def _chain(job: Job, next_s: float | None) -> Text:
     return text
 
 
-def _cells(job: Job) -> tuple[str, ...]:
+def _cells(job: Job, patient: str) -> tuple[str, ...]:
     times = (_time(job.created_at), _time(job.stored_at), _time(job.committed_at))
-    return (_MARKS[job.state], _WORDS[job.kind], job.destination, *times, str(job.attempts), job.name[-8:])
+    return (_MARKS[job.state], _what(job), job.destination, *times, patient, str(job.attempts))
+
+
+def _what(job: Job) -> str:
+    if job.kind is not Kind.OBJECT:
+        return _WORDS[job.kind]
+    name = Path(job.file).stem.removesuffix("-released")
+    return _OBJECTS.get(name, _WORDS[job.kind])
 
 
 def _time(at: datetime | None) -> str:

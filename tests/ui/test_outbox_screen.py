@@ -157,7 +157,7 @@ def test_what_the_archive_refuses_for_good_is_an_alarm_on_every_screen_until_it_
         await t.ready()
         await t.sees(ALARM)
         await t.press("f4")
-        await t.sees("1 × PARKED", "created ", "stored —")
+        await t.sees("1 × PARKED", "created ", "stored —", "dose report", "image, raw", "TEST, Person")
         (parked,) = t.attended.parts.dispatch.outbox.jobs(state=Fate.PARKED)
         assert parked.sop_class_uid == DOSE_REPORT
         await t.sees(parked.name[-8:], parked.error.split()[0])
