@@ -5,6 +5,7 @@ image is on disk.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from rich.text import Text
@@ -16,7 +17,7 @@ from station.actions import Situation
 from station.devices import RoomInputs, SwitchStage
 from station.dossier import Books
 from station.exam import DISCONTINUATION_REASONS, Exam, Exposure
-from station.positioning import CHECKLIST, Points, confirmed
+from station.positioning import CHECKLIST, Points, PositioningReport, confirmed
 from station.readiness import Finding, Severity
 from station.states import State, Trigger
 from station.ui import drawing
@@ -50,6 +51,7 @@ class ExamScreen(StationScreen):
         self._earlier: Points | None = None  # None: still looked for
         self._with_earlier = True
         self._seen_at = -1.0
+        self._drawn: PositioningReport | None = None  # whose outline is shown
         self._uid = ""
 
     def body(self) -> ComposeResult:
@@ -106,10 +108,18 @@ class ExamScreen(StationScreen):
             view.picture,
             picture.size_px,
             field_mm=self.station.attended.parts.setting.protocol.geometry.field_mm,
-            report=view.positioning,
+            report=self._steady(view.positioning),
             earlier_mm=(self._earlier or ()) if self._with_earlier else (),
         )
         picture.show(drawn.pixels, drawn.words)
+
+    def _steady(self, report: PositioningReport | None) -> PositioningReport | None:
+        """A hand that holds still keeps the outline drawn: the camera's noise moves it all the time."""
+        drawn = self._drawn
+        if report and drawn and report.outline_mm and report.still_s >= report.at - drawn.at:
+            return replace(report, outline_mm=drawn.outline_mm, zone_mm=drawn.zone_mm)
+        self._drawn = report if report and report.outline_mm else None
+        return report
 
     # --- actions -------------------------------------------------------------------------------------
 

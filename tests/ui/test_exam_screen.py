@@ -1,18 +1,24 @@
 """What the exam's screens say: large words, the earlier exam's pose, what a retake costs and gains."""
 
+import asyncio
 from dataclasses import replace
 from datetime import date
 
+import cv2
 import numpy as np
 import pytest
+from rich.text import Text
+from textual.app import App
 
 from station import dossier
 from station.dossier import Books
 from station.dxr.overlay import Outline
 from station.exam import Patient, Sex, Side
 from station.states import State, Trigger
+from station.ui import drawing
 from station.ui.canvas import DARK
 from station.ui.exam import _SAID
+from station.ui.frame import Said
 from station.ui.large import large
 from station.ui.picture import Picture
 from station.ui.review import retake_card
@@ -118,3 +124,68 @@ def test_the_earlier_pose_lies_over_the_picture_until_a_key_takes_it_away_and_a_
         await t.seen(lambda: marked(t) > 20, "the outline again")
 
     play(story)
+
+
+@pytest.mark.hazard("bad-geometry")
+def test_a_hand_that_holds_still_keeps_its_drawn_outline_and_one_that_moved_gets_its_own(play, monkeypatch):
+    drawn, draw = [], drawing.camera
+
+    def seen(*arguments, report=None, **how):
+        drawn.append(report)
+        return draw(*arguments, report=report, **how)
+
+    monkeypatch.setattr(drawing, "camera", seen)
+
+    def newest(t):
+        return t.attended.snapshot.view.positioning
+
+    async def story(t):
+        limit_mm = t.attended.parts.setting.protocol.positioning.still_limit_mm
+        await t.open()
+        await t.ready()
+        drawn.clear()
+        outlines = set()
+        for _ in range(20):
+            t.turn(10)
+            await t.shown()
+            outlines.add(newest(t).outline_mm)
+            assert drawn[-1].at == newest(t).at, "all else is the newest report's"
+            assert away_mm(drawn[-1], newest(t)) <= limit_mm
+        assert len(outlines) > 10, "noise moves what is seen"
+        assert len({report.outline_mm for report in drawn}) <= 6, (
+            "anew after as long as stillness is looked at"
+        )
+        t.attended.switch.attendant.move("take the hand away")
+        await t.seen(lambda: newest(t).outline_mm == drawn[-1].outline_mm == (), "the empty panel")
+        t.attended.switch.attendant.move("lay the right hand")
+        await t.seen(lambda: newest(t).side is Side.RIGHT, "the other hand")
+        await t.seen(lambda: drawn[-1].at == newest(t).at, "its picture")
+        assert away_mm(drawn[-1], newest(t)) <= limit_mm
+
+    play(story)
+
+
+def away_mm(one, other):
+    """From one outline to the other, all but the 2 % of its points that stillness leaves out."""
+    shape = np.array(other.outline_mm, np.float32).reshape(-1, 1, 2)
+    far = [abs(cv2.pointPolygonTest(shape, tuple(map(float, point)), True)) for point in one.outline_mm]
+    return float(np.quantile(far, 0.98))
+
+
+def test_words_that_are_said_already_are_not_drawn_again():
+    drawn = []
+
+    class Screen(App):
+        def compose(self):
+            yield Said("", id="words")
+
+    async def look():
+        app = Screen()
+        async with app.run_test():
+            words = app.query_one(Said)
+            words.refresh = lambda *_, **how: drawn.append(how)
+            for said in ("a", "a", Text("a"), Text("a"), Text("a", "bold"), Text("a", "bold"), "b"):
+                words.update(said)
+
+    asyncio.run(look())
+    assert len(drawn) == 4
