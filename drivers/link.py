@@ -29,6 +29,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _TRAFFIC_LINES = 4000
 _RETRY_S = 0.5  # between attempts to open a port that is gone
+_END_WITHIN_S = 5.0  # a port that is being opened may hold the owner up longer
 _LONGEST = 65536  # bytes without a whole frame; more is no frame of any device here
 
 
@@ -98,6 +99,7 @@ class Link:
     def open(self) -> None:
         """Open the port, anew if it is open, and greet. Raises `NotConnected` or `CommunicationLost`."""
         if not self._is_running():
+            self._see_it_ended()
             self._bell.hang_up()
             self._stop, self._due_s = False, time.monotonic() + _RETRY_S
             self._thread = threading.Thread(
@@ -111,8 +113,15 @@ class Link:
         self._stop = True
         self._bell.ring()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5.0)
-            self._thread = None
+            self._thread.join(_END_WITHIN_S)
+
+    def _see_it_ended(self) -> None:
+        """A port has one owner: one that was closed and is held up in its port still has it."""
+        self.close()
+        if self._thread is not None and self._thread.is_alive():
+            raise CommunicationLost(
+                f"{self._settings.name}: {self._settings.url} is still being closed; check it, connect again"
+            )
 
     def _is_running(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and not self._stop
@@ -147,10 +156,11 @@ class Link:
             ) from None
 
     def later(self, work: Callable[[], Any], what: str) -> None:
-        """Have the owner carry it out next, whatever was aborted; nobody waits."""
+        """Have the owner carry it out next, whatever was aborted, once if it waits already; nobody waits."""
         if self._is_running():
             with self._lock:
-                self._jobs.appendleft(_Job(work, what, None))
+                if all(job.work != work for job in self._jobs):
+                    self._jobs.appendleft(_Job(work, what, None))
             self._bell.ring()
 
     def abort(self, data: bytes) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from drivers.link import Dialogue, Link, Whereabouts
+from drivers.port import PortGone
 from simulators.wire.line import Line, PtyEnd, TcpEnd
 from station.clock import RealClock
 from station.devices import Aborted, CommunicationLost, NotConnected
@@ -256,6 +257,49 @@ def test_nothing_is_left_behind_after_closing(rig):
     assert "link the echo" not in {t.name for t in threading.enumerate()}
     with pytest.raises(NotConnected):
         rig.ask(b"word")
+
+
+def test_a_port_that_holds_its_owner_up_gets_no_second_one(rig, monkeypatch):
+    opening, go_on = threading.Event(), threading.Event()
+
+    def held_up(*_):
+        opening.set()
+        go_on.wait(10)
+        raise PortGone("at last")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("drivers.link.Port", held_up)
+        patch.setattr("drivers.link._END_WITHIN_S", 0.05)
+        rig.line.stop()
+        assert opening.wait(5)
+        rig.link.close()
+        with pytest.raises(CommunicationLost, match="still being closed"):
+            rig.link.open()
+        assert [t.name for t in threading.enumerate()].count("link the echo") == 1
+        go_on.set()
+    rig.line.start()
+    rig.link.open()
+    assert rig.ask(b"word") == b"WORD"
+
+
+def test_what_waits_already_to_be_done_later_is_done_once(rig):
+    held, release, done = threading.Event(), threading.Event(), []
+
+    def hold():
+        held.set()
+        release.wait(5)
+
+    def confirm():
+        done.append("confirmed")
+
+    rig.link.later(hold, "hold the line")
+    assert held.wait(5)
+
+    for _ in range(50):
+        rig.link.later(confirm, "confirm the abort")
+    release.set()
+    assert rig.ask(b"word") == b"WORD"
+    assert done == ["confirmed"]
 
 
 def test_a_device_that_babbles_without_an_end_does_not_fill_the_memory(rig):
