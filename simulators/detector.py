@@ -332,7 +332,7 @@ class _Darkroom:
                 before.join()
             work()
 
-        self._worker = threading.Thread(target=run, name="darkroom")
+        self._worker = threading.Thread(target=run, name="darkroom", daemon=True)
         self._worker.start()
 
     def _made_maps(self) -> PanelMaps:

@@ -270,7 +270,7 @@ def test_an_abort_reaches_the_generator_while_the_controllers_thread_is_busy(mak
 
     mocker.patch.object(operator.controller.conduct.lookout, "look", side_effect=busy)
     operator.press(SwitchStage.EXPOSE)
-    stepping = threading.Thread(target=operator.controller.step)
+    stepping = threading.Thread(target=operator.controller.step, daemon=True)
     stepping.start()
     assert entered.wait(5)
     started = time.monotonic()

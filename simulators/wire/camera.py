@@ -51,7 +51,9 @@ class CameraFace:
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = False  # stop() waits for them
         self._port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="camera-face")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="camera-face", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:

@@ -13,6 +13,7 @@ import os
 import threading
 import tty
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from station.devices import Lamp, Room, SwitchStage
 
 _POINTS = 8
 _READ_INPUTS = 2  # function code
-_START_S = 5.0
+_START_S, _END_S = 20.0, 20.0  # for busy machines
 _BAUD = 115_200
 _LAMPS = ((1, Lamp.XRAY_ON), (2, Lamp.END_OF_EXPOSURE), (0, Lamp.READY))  # coil, first that is on wins
 _BUZZER = 3
@@ -52,6 +53,7 @@ class ModbusFace:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
+        self._wanted = False  # between start and stop
         self._ptys: list[tuple[int, int]] = []  # master and slave, the driver's first
         self.delay_s = 0.0
         self.refused = False  # every write is answered by an exception
@@ -68,6 +70,7 @@ class ModbusFace:
             self._ptys = [_raw_pty(), _raw_pty()]
             if self._link:
                 self._link.symlink_to(os.ttyname(self._ptys[0][1]))
+        self._wanted = True
         ready, failed = threading.Event(), list[BaseException]()
 
         def run() -> None:
@@ -77,7 +80,7 @@ class ModbusFace:
                 failed.append(error)
             ready.set()
 
-        self._thread = threading.Thread(target=run, name="modbus-face")
+        self._thread = threading.Thread(target=run, name="modbus-face", daemon=True)
         self._thread.start()
         if not ready.wait(_START_S) or failed:
             self.stop()
@@ -86,10 +89,12 @@ class ModbusFace:
     def stop(self) -> None:
         """Stop answering; the wire stays, a TCP port refuses."""
         thread, self._thread = self._thread, None
-        if thread and self._loop and self._ended and thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ended.set)
+        self._wanted = False
+        if self._loop and self._ended:
+            with suppress(RuntimeError):  # an earlier start's; one that has not begun sees `_wanted`
+                self._loop.call_soon_threadsafe(self._ended.set)
         if thread:
-            thread.join()
+            thread.join(_END_S)
 
     def unplug(self) -> None:
         """Stop and take the wire away: the driver's pty hangs up."""
@@ -110,6 +115,8 @@ class ModbusFace:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        if not self._wanted:
+            return
         devices = [self._device(self._device_id, self._answer), self._device(0, _silence)]
         server: Server
         if self._rtu:

@@ -1,3 +1,5 @@
+from contextlib import ExitStack
+
 import pytest
 
 
@@ -9,6 +11,13 @@ def pytest_addoption(parser):
 def full(request):
     """Whether the numbers of the README are wanted; they take minutes."""
     return bool(request.config.getoption("--full", default=False))
+
+
+@pytest.fixture
+def ends():
+    """What is to be ended after the test, however it goes."""
+    with ExitStack() as stack:
+        yield stack
 
 
 def pytest_collection_modifyitems(config, items):

@@ -92,8 +92,10 @@ def test_exposures_over_wires_leave_nothing_behind(tmp_path, item, full, monkeyp
     station = wired.make(tmp_path, {"driver": "sim-detector", "settings": PANEL}, monkeypatch)
     station.controller.start()
     station.room.attendant.follow_lamps()
-    middle, end = endure(lambda: expose(station.operator, item), count)
-    wired.stop(station)
+    try:
+        middle, end = endure(lambda: expose(station.operator, item), count)
+    finally:
+        wired.stop(station)
     with capsys.disabled():
         report("over wires", count, middle, end)
     assert station.exposures == count
@@ -102,8 +104,8 @@ def test_exposures_over_wires_leave_nothing_behind(tmp_path, item, full, monkeyp
 
 
 @pytest.mark.skipif(find_library("aravis-0.8") is None, reason="libaravis-0.8 is not installed")
-def test_an_idle_station_on_wires_leaves_the_processor_alone(tmp_path, full, capsys):
-    unlock = only_gige_camera_here()
+def test_an_idle_station_on_wires_leaves_the_processor_alone(tmp_path, full, capsys, ends):
+    ends.callback(only_gige_camera_here())
     file = tmp_path / "room.yaml"
     command = [STATION, "simulate", "room", "--free-ports", "--write", str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as room:
@@ -112,7 +114,7 @@ def test_an_idle_station_on_wires_leaves_the_processor_alone(tmp_path, full, cap
         controller = assemble(load_room(str(file)), {}, tmp_path, real_time=True)
         controller.start()
         stop = threading.Event()
-        thread = threading.Thread(target=controller.run, args=(stop,))
+        thread = threading.Thread(target=controller.run, args=(stop,), daemon=True)
         thread.start()
         time.sleep(1)
         began, cpu = time.monotonic(), time.process_time()
@@ -125,7 +127,6 @@ def test_an_idle_station_on_wires_leaves_the_processor_alone(tmp_path, full, cap
         controller.parts.journal.close()
         room.stdin.close()
         room.wait(20)
-    unlock()
     with capsys.disabled():
         print(f"\nidle station, five devices on wires: {percent:.1f} % of a core (aim {IDLE_PERCENT:g} %)")
     assert percent < NOISE * IDLE_PERCENT

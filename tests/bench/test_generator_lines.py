@@ -18,6 +18,7 @@ from station.devices import DeviceError, GeneratorState, Room, Technique
 ROUNDS = 300
 ABORTS = 100
 EXPOSURES = 20
+PATIENCE_S = 20.0
 NOISE = 10.0  # a shared machine; the targets themselves are printed
 
 
@@ -30,6 +31,13 @@ class Stopwatch(VjFace):
         if b"ENBL0" in data:
             self.stopped_s = time.perf_counter()
         super().received(data)
+
+
+def wait_until(claim):
+    until_s = time.monotonic() + PATIENCE_S
+    while not claim():
+        assert time.monotonic() < until_s, "it never came to pass"
+        time.sleep(0.0002)
 
 
 def round_trip_ms(generator, word):
@@ -50,13 +58,12 @@ def abort_ms(generator, face):
             generator.load(Technique(50, 0.5, 100))
 
     for _ in range(ABORTS):
-        thread = threading.Thread(target=load)
+        thread = threading.Thread(target=load, daemon=True)
         thread.start()
         time.sleep(0.01)  # it is in flight then, whichever word it is at
         began = time.perf_counter()
         generator.abort()
-        while face.stopped_s < began:
-            time.sleep(0.0002)
+        wait_until(lambda began=began: face.stopped_s >= began)
         times.append(1000 * (face.stopped_s - began))
         thread.join()
     return statistics.median(times), sorted(times)[int(0.99 * ABORTS) - 1]
@@ -71,11 +78,9 @@ def beam_error_ms(generator, world):
         seen.clear()
         back = generator.load(Technique(50, 0.1, 100))
         generator.prepare()
-        while generator.status().state is not GeneratorState.READY:
-            time.sleep(0.002)
+        wait_until(lambda: generator.status().state is GeneratorState.READY)
         generator.expose()
-        while generator.status().exposures <= number:
-            time.sleep(0.002)
+        wait_until(lambda number=number: generator.status().exposures > number)
         errors.append(1000 * sum(seen) / back.ma - 100)
     return statistics.median(errors), max(errors)
 

@@ -27,24 +27,23 @@ REPEATS = 15
 
 
 @pytest.fixture
-def camera():
+def camera(ends):
     """A camera that sends one and the same image: the panel's own time is not what is measured."""
     try:
         Aravis("")
     except NotConnected as error:
         pytest.skip(str(error))
-    unlock = only_gige_camera_here()
+    ends.callback(only_gige_camera_here())
     room = Room(RealClock(), {"hand_present": False})
     face = GigeFace({"rows": ROWS, "columns": COLUMNS, "start_timeout_s": 60}, room)
     face.start()
+    ends.callback(face.stop)
     image = (np.arange(ROWS * COLUMNS) % 65521).astype(np.uint16).reshape(ROWS, COLUMNS)
     face._read_out = lambda: image
     detector = GenicamDetector(face.config(), room)
+    ends.callback(detector.close)
     detector.connect()
-    yield detector, image
-    detector.close()
-    face.stop()
-    unlock()
+    return detector, image
 
 
 def timed(detector, state):
@@ -61,7 +60,7 @@ def yardstick_ms(data):
         sending, receiving = socket.create_connection(server.getsockname()), server.accept()[0]
     with sending, receiving:
         pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
-        thread = threading.Thread(target=lambda: [sending.sendall(piece) for piece in pieces])
+        thread = threading.Thread(target=lambda: [sending.sendall(piece) for piece in pieces], daemon=True)
         thread.start()
         buffer, count = memoryview(bytearray(len(data))), 0
         while count < len(data):

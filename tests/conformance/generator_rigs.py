@@ -143,7 +143,7 @@ class Stalls:
     def __init__(self) -> None:
         self.worst_ms = 0.0
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="stalls")
+        self._thread = threading.Thread(target=self._watch, name="stalls", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:

@@ -132,7 +132,7 @@ def test_many_may_ask_at_once(rig):
         except DeviceError as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

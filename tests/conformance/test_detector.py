@@ -297,7 +297,7 @@ def test_abort_wins_over_arming_from_another_thread(rig):
             errors.append(error)
 
     for _ in range(5):
-        caller = threading.Thread(target=arm)
+        caller = threading.Thread(target=arm, daemon=True)
         caller.start()
         while caller.is_alive():
             rig.detector.abort()

@@ -91,7 +91,7 @@ def test_closing_does_not_wait_for_a_library_that_does_not_come_back(apart):
 def test_a_library_that_keeps_the_interpreter_does_not_stop_the_station(apart):
     source = apart(poll="hold the lock")
     source.open()
-    asking = threading.Thread(target=source.poll)
+    asking = threading.Thread(target=source.poll, daemon=True)
     asking.start()
     turns = 0
     while asking.is_alive():

@@ -242,7 +242,9 @@ def fake_camera(machine):  # noqa: ARG001  its port, not its value
     running: list[subprocess.Popen[bytes]] = []
 
     def start(*options):
-        running.append(subprocess.Popen([program, "-i", "127.0.0.1", "-s", "GVDR01", *options]))
+        command = [program, "-i", "127.0.0.1", "-s", "GVDR01", *options]
+        # If these tests are ended from outside it lives on: then it must not keep their output open.
+        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         return running[-1]
 
     yield start

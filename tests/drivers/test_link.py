@@ -140,7 +140,7 @@ def test_an_abort_overtakes_an_exchange_that_waits(rig):
         except (Aborted, CommunicationLost) as error:
             failures.append(error)
 
-    thread = threading.Thread(target=slow)
+    thread = threading.Thread(target=slow, daemon=True)
     thread.start()
     wait_until(lambda: b"slow" in rig.echo.heard)
     rig.link.abort(b"stop\n")
@@ -165,7 +165,7 @@ def test_a_job_that_an_abort_overtook_sends_nothing_more(rig):
         except Aborted as error:
             failures.append(str(error))
 
-    thread = threading.Thread(target=job)
+    thread = threading.Thread(target=job, daemon=True)
     thread.start()
     reached.wait(2)
     rig.link.abort(b"stop\n")
@@ -241,7 +241,7 @@ def test_whatever_fails_in_an_overtaken_job_it_fails_as_aborted(rig):
         except (CommunicationLost, Aborted) as error:
             errors.append(error)
 
-    thread = threading.Thread(target=job)
+    thread = threading.Thread(target=job, daemon=True)
     thread.start()
     reached.wait(2)
     rig.link.abort(b"stop\n")

@@ -1,5 +1,6 @@
 """The Modbus room contacts: what goes over the wire byte for byte, and what a bad line does to it."""
 
+import asyncio
 import os
 import socket
 import threading
@@ -64,7 +65,7 @@ class Slave:
         tty.setraw(self.slave)
         self.requests = []
         self.answer = usual_answer  # bytes, or a list of bytes with pauses between
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self):
@@ -230,6 +231,20 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_answer_to_a_later_questi
     wait_until(read)
     line.close()
     assert door_closed == [False]
+
+
+def test_a_server_that_starts_too_slowly_is_given_up_and_leaves_no_thread(monkeypatch):
+    serve = ModbusFace._serve
+
+    async def slowly(face, ready):
+        await asyncio.sleep(0.2)
+        await serve(face, ready)
+
+    monkeypatch.setattr(ModbusFace, "_serve", slowly)
+    monkeypatch.setattr("simulators.wire.modbus._START_S", 0.01)
+    with pytest.raises(RuntimeError, match="too slow"):
+        ModbusFace(Room(RealClock())).start()
+    assert "modbus-face" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_stopped_server_is_unknown_and_a_new_one_on_its_port_is_found(face, driver):

@@ -199,7 +199,7 @@ def test_abort_wins_over_a_command_in_flight_and_over_one_that_finishes_late(pan
         except DeviceRefused as error:
             raised.append(error)
 
-    caller = threading.Thread(target=arm)
+    caller = threading.Thread(target=arm, daemon=True)
     caller.start()
     wait_until(lambda: len(panel._owner._pending) > 0)
     began = time.monotonic()

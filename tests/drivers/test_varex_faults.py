@@ -225,7 +225,7 @@ def test_a_call_that_never_returns_is_given_up_and_status_never_waits_for_it(mak
         except DeviceError as error:
             ended.append(error)
 
-    waiter = threading.Thread(target=arm)
+    waiter = threading.Thread(target=arm, daemon=True)
     waiter.start()
     wait_until(lambda: varex.detector.status().state is DetectorState.ARMING)
     began = time.monotonic()

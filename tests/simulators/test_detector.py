@@ -119,7 +119,7 @@ def test_abort_wins_over_an_arm_that_waits_in_flight(rigged):
 
     with rig.world.synced():
         rig.world.synced = announced
-        late = threading.Thread(target=arm)
+        late = threading.Thread(target=arm, daemon=True)
         late.start()
         assert entered.wait(5)
         rig.detector.abort()
@@ -219,7 +219,7 @@ def test_status_and_abort_do_not_wait_while_a_frame_is_being_made(rigged, slab):
     rig.world.scene = Slow()
     rig.hold("1.2", 1.0)
     frames = []
-    making = threading.Thread(target=lambda: frames.append(rig.detector.fetch()))
+    making = threading.Thread(target=lambda: frames.append(rig.detector.fetch()), daemon=True)
     making.start()
     assert asked.wait(10)
     rig.detector.abort()

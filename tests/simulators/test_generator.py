@@ -267,7 +267,7 @@ def test_abort_wins_over_a_command_that_waits_in_flight():
 
     with rig.world.synced():
         rig.world.synced = announced
-        late = threading.Thread(target=expose)
+        late = threading.Thread(target=expose, daemon=True)
         late.start()
         assert entered.wait(5)
         rig.generator.abort()

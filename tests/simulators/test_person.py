@@ -135,7 +135,7 @@ def test_a_camera_goes_on_showing_pictures_while_a_hand_is_being_drawn():
         assert go_on.wait(10)
 
     rig.world.paint(slow)
-    moving = threading.Thread(target=rig.io.move, args=(RIGHT,))
+    moving = threading.Thread(target=rig.io.move, args=(RIGHT,), daemon=True)
     moving.start()
     assert drawing.wait(10)
     first, second = rig.after(0.1), rig.after(0.1)

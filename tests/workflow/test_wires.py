@@ -4,6 +4,7 @@ import ctypes.util
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,20 +46,23 @@ class RoomProcess:
 
     def end(self):
         self.process.stdin.close()
-        self.process.wait(20)
-        self.process.stdout.close()
+        try:
+            self.process.wait(20)
+        finally:
+            self.process.kill()  # it would keep its camera from the next test
+            self.process.stdout.close()
 
 
 @pytest.fixture
 def room(tmp_path):
-    unlock = only_gige_camera_here()
-    running = RoomProcess(tmp_path, "--attendant", "--seed", "1")
-    # Both sides share this machine with other tests; a real room's computer does nothing else.
-    patient = yaml.safe_load(running.file.read_text()) | {"limits": {"status_age_s": 2.0}}
-    running.file.write_text(yaml.safe_dump(patient))
-    yield running
-    running.end()
-    unlock()
+    with ExitStack() as ends:
+        ends.callback(only_gige_camera_here())
+        running = RoomProcess(tmp_path, "--attendant", "--seed", "1")
+        ends.callback(running.end)
+        # Both sides share this machine with other tests; a real room's computer does nothing else.
+        patient = yaml.safe_load(running.file.read_text()) | {"limits": {"status_age_s": 2.0}}
+        running.file.write_text(yaml.safe_dump(patient))
+        yield running
 
 
 def test_an_exam_over_wires_measures_what_the_simulated_devices_in_one_process_measure(room, tmp_path):
