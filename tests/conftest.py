@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from station.assembly import assemble
 from station.calibrate import calibrate
@@ -25,6 +26,10 @@ from station.states import State, Trigger
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SMALL_PANEL = {"rows": 1200, "columns": 960, "spacing_mm": 0.25}
 
+
+# This machine is shared: how long one example takes is no property of what is tested.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 _LEAVE_S = 120.0  # for threads and processes that tests left behind
 
