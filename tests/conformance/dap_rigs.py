@@ -35,7 +35,7 @@ class Row:
     digit_ugym2: float = 0.01  # what it resolves
 
 
-QUICK = {"answer_within_s": 0.2}
+QUICK = {"answer_within_s": 0.4}
 ROWS = (
     Row("sim-dap", SimulatedDapMeter, digit_ugym2=0.001),
     Row("ptw-diamentor", PtwDiamentor, DiamentorFace, on_pty, QUICK),

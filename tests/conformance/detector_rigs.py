@@ -99,7 +99,7 @@ def viky() -> str:
     return str(Path(spec.origin).with_name("viky.cti"))
 
 
-def only_gige_camera_here(deadline_s: float = 120) -> Callable[[], None]:
+def only_gige_camera_here(deadline_s: float = 300) -> Callable[[], None]:
     """Waits until no other test of this machine hosts a GigE camera; call the answer at the end."""
     file = os.open(Path(tempfile.gettempdir()) / "gige-camera-of-tests.lock", os.O_CREAT | os.O_RDWR, 0o666)
     until_s = time.monotonic() + deadline_s

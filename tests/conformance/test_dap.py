@@ -158,7 +158,7 @@ def test_silence_is_said_within_a_deadline_and_the_next_call_works(rig, call):
 @pytest.mark.parametrize("ill", sorted(ILLS))
 def test_whatever_the_line_does_it_reads_right_or_says_that_it_cannot(wired, ill):
     truth = wired.radiate()
-    wired.line.spoil(ill, 0.25)
+    wired.line.spoil(ill, 0.5)
     for _ in range(2):
         with suppress(CommunicationLost):
             assert read_is(wired, truth), ill
@@ -170,7 +170,7 @@ def test_whatever_the_line_does_it_reads_right_or_says_that_it_cannot(wired, ill
 def test_a_late_answer_is_not_taken_for_a_newer_one(wired):
     old = wired.radiate()
     assert read_is(wired, old)
-    wired.line.spoil("late", 0.4, answers=1)
+    wired.line.spoil("late", 0.8, answers=1)
     with pytest.raises(CommunicationLost):
         wired.meter.read_ugym2()
     new = old + wired.radiate()

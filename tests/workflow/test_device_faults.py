@@ -152,10 +152,11 @@ def test_a_camera_that_dies_with_the_frame_leaves_a_dose_on_record_and_blocks_a_
 
 
 @pytest.mark.hazard("exposure-without-image")
-def test_a_frame_that_lost_packets_is_never_used(gige_station):
+@pytest.mark.parametrize("lost", [0.5, 1.0], ids=["incomplete", "never comes"])
+def test_a_frame_that_lost_packets_is_never_used(gige_station, lost):
     station = gige_station
     station.bring_to(State.READY)
-    station.room.served["detector"].lose_packets(0.5)
+    station.room.served["detector"].lose_packets(lost)
     station.press(SwitchStage.EXPOSE)
     assert station.step_until(lambda: station.state is State.EXPOSED_NO_IMAGE, 15.0), station.state
     station.room.served["detector"].lose_packets(0.0)

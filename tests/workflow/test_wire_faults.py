@@ -8,7 +8,7 @@ from station.devices import EndOfExposure
 from station.states import State
 
 STEPS = [State.POSITIONING, State.PREPARING, State.READY, State.EXPOSING]
-LINE_ILLS = ["silent", "babble", "garbage", "split", "damaged", "late", "unplugged"]
+LINE_ILLS = ["silent", "babble", "garbage", "split", "merged", "damaged", "late", "unplugged"]
 
 
 def afflict(station: Wired, device: str, ill: str) -> None:
