@@ -32,7 +32,7 @@ class ScriptedSource:
         elif order == "mistake":
             raise KeyError(method)
         elif order == "hold the lock":
-            hold_the_lock(0.5)
+            hold_the_lock(1.5)
 
     def open(self) -> PanelFacts:
         self._obey("open")

@@ -20,7 +20,7 @@ def apart():
     made: list[Apart] = []
 
     def make(**orders):
-        made.append(Apart("apart", ScriptedSource, orders, open_s=10, answer_s=1))
+        made.append(Apart("apart", ScriptedSource, orders, open_s=60, answer_s=4))
         return made[-1]
 
     yield make

@@ -103,6 +103,8 @@ def test_one_device_alone_says_how_to_connect_to_it_and_obeys():
         (("modbus", "--tcp", "127.0.0.1:0"), "url: tcp://127.0.0.1:"),
         (("modbus", "--pty", "LINE"), "url: rtu://LINE?baud=115200"),
         (("diamentor", "--pty", "LINE"), "url: LINE"),
+        (("r2cp", "--tcp", "127.0.0.1:0"), "url: socket://127.0.0.1:"),
+        (("ixs", "--pty", "LINE"), "url: LINE"),
         (("xrb", "--tcp", "127.0.0.1:0"), "url: socket://127.0.0.1:"),
         (("camera", "--tcp", "127.0.0.1:0"), "source: http://127.0.0.1:"),
     ],
