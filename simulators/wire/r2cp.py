@@ -28,7 +28,7 @@ _HEARTBEAT_S = 2.0
 _REPORT_DELAY_S = 0.02  # between the end of radiation and its report
 _STOP, _DOOR, _ARC = 140402, 260010, 260012
 _MESSAGE_OF = {"E30": _DOOR, "E12": _ARC}
-_NOT_NOW = 202
+_NOT_NOW, _MISMATCH = 202, 203
 _STATES = {
     GeneratorState.STANDBY: State.STANDBY,
     GeneratorState.PREPARING: State.PREPARATION,
@@ -140,7 +140,10 @@ class R2cpFace:
         if message.function not in {Function.SET, Function.GET}:
             return
         reading = message.function == Function.GET
-        result = self._answer(message) if reading else self._change(message)
+        try:
+            result = self._answer(message) if reading else self._change(message)
+        except (ValueError, IndexError):  # too short, or no technique: a device outlives what it is told
+            result = _MISMATCH
         cp = bytes((message.sequence, result))
         self._say(message.what, Function.PROCESSED, cp, message.destination)
 

@@ -176,6 +176,15 @@ def test_a_refusal_says_what_the_code_means(rig):
         rig.generator.load(Technique(40, 205, 10))
 
 
+@pytest.mark.parametrize(
+    "what", [r2cp.VERSION, r2cp.SYSTEM_MESSAGE, r2cp.ACTIVATE, r2cp.LOAD_BANK, r2cp.ASSIGN_BANK]
+)
+def test_the_simulated_generator_outlives_a_payload_that_is_none(rig, what):
+    with pytest.raises(DeviceRefused, match="code 203: access mismatch"):
+        rig.generator.link.run(lambda: rig.generator._talk.set(what, b""), "say nonsense")
+    assert rig.generator.load(HAND) == HAND
+
+
 @pytest.mark.parametrize("ill", ["split", "merged", "garbage"])
 def test_what_the_line_does_to_frames_does_not_matter(rig, ill):
     rig.line.spoil(ill, answers=None if ill == "split" else 1)
