@@ -65,6 +65,7 @@ _OPEN_TIMEOUT_S = 1.0  # for a TCP connection
 _CONNECT_S = 4.0  # connect() gives up: name lookup and a port that blocks included
 _TRIES = 3  # of connect(), on a port that opens
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # after a failure, doubled each time
+_DOUBLINGS = 20  # or the power would outgrow a float after an hour without an answer
 _REOPEN_S = 1.0  # a port silent for so long is opened anew
 _LAMP_RETRY_S = 1.0
 _JOIN_S = 2.0  # for the thread's last words
@@ -264,7 +265,7 @@ class _Session:
                 self._before, self._written, self._next_poll_s = None, None, 0.0
                 if failures >= _TRIES or isinstance(self.trouble, NotConnected):
                     self.settled.set()
-                self._stop.wait(min(_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S))
+                self._stop.wait(min(_PAUSE_S * 2 ** min(failures - 1, _DOUBLINGS), _LONGEST_PAUSE_S))
         for _ in range(2):  # a late answer may spoil the first
             with suppress(DeviceError):
                 if line.is_open:

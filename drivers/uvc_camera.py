@@ -61,6 +61,7 @@ _ASKED_S = 1.0  # frames are decoded for so long after the last question
 _QUEUED_S = 0.002  # a grab that took less found a frame waiting; derived: 1/10 of a 50 Hz camera's period
 _QUEUED_LIMIT = 200  # so many at once are no camera
 _PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0  # after a failure, doubled each time
+_DOUBLINGS = 20  # or the power would outgrow a float after an hour without an answer
 _OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 3000, 1000  # FFmpeg's; its own default is 30 s
 _JOIN_S = 1.5  # for the thread's last words
 _FILE_FRAMES_PER_S = 10.0  # of a file that does not tell
@@ -250,7 +251,7 @@ class _Session:
                 self.trouble = CommunicationLost(f"uvc-camera stumbled over {error!r}; call service")
             if failures:
                 self.settled.set()
-                self._stop.wait(min(_PAUSE_S * 2 ** (failures - 1), _LONGEST_PAUSE_S))
+                self._stop.wait(min(_PAUSE_S * 2 ** min(failures - 1, _DOUBLINGS), _LONGEST_PAUSE_S))
 
     def _follow(self) -> bool:
         """Grab until the source ends; True if a recording came to its end and may start over."""

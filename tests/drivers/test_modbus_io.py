@@ -261,6 +261,24 @@ def test_a_stopped_server_is_unknown_and_a_new_one_on_its_port_is_found(face, dr
     wait_until(lambda: world.lamps and world.lamps[-1][1] is Lamp.READY)
 
 
+def test_contacts_that_were_gone_for_an_hour_are_found_again(face, driver, monkeypatch):
+    tries, opened = [], _Line._open
+
+    def open_(line):
+        tries.append(line)
+        opened(line)
+
+    served, _ = face()
+    io = driver({**served.config(), "timeout_ms": PATIENT_MS})
+    io.connect()
+    monkeypatch.setattr(modbus_io, "_LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(_Line, "_open", open_)
+    served.stop()
+    wait_until(lambda: len(tries) > 1200, 60)
+    served.start()
+    wait_until(lambda: io.inputs().door_closed)
+
+
 def test_a_port_that_is_pulled_out_and_plugged_in_again_is_opened_again(face, driver, tmp_path):
     module, world = face(link=tmp_path / "port")
     io = driver(module.config())

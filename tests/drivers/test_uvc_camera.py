@@ -101,6 +101,18 @@ def test_a_panel_outside_the_picture_is_refused_at_connect(camera_with):
         camera.connect()
 
 
+def test_a_camera_that_was_gone_for_hours_is_found_again(camera_with, monkeypatch):
+    camera, made = camera_with(Capture)
+    camera.connect()
+    monkeypatch.setattr(uvc_camera, "_LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(Capture, "grab", lambda _: False)
+    gone = len(made)
+    wait_until(lambda: len(made) > gone + 1200, 60)
+    monkeypatch.undo()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Capture())
+    wait_until(camera.view)
+
+
 class Blocked(Capture):
     free = threading.Event()
 
