@@ -7,11 +7,14 @@ from station.case import Job
 from station.clock import Clock
 from station.config import Equipment, RoomFile
 from station.devices import (
+    Aborted,
     CameraView,
+    CommunicationLost,
     DetectorStatus,
     DeviceError,
     GeneratorState,
     GeneratorStatus,
+    NotConnected,
     RoomInputs,
     Technique,
 )
@@ -87,14 +90,21 @@ class Lookout:
             self._positioning = report
 
     def load_technique(self) -> None:
-        """Set the technique once the generator is in standby; a refusal becomes a finding in its words."""
+        """Set the technique once the generator is in standby; a refusal becomes a finding in its words.
+
+        A generator that did not answer, or was told to abort meanwhile, is asked again when it is heard.
+        """
         if self._job is None or self._read_back is not None or self._refusal is not None:
             return
         status = self._generator()
         if status is None or status.state is not GeneratorState.STANDBY:
             return
+        if self._clock.now() - status.at > self._room.limits.status_age_s:
+            return  # silent: waiting for it would hold the station up
         try:
             self._read_back = self._equipment.generator.load(self._job.technique)
+        except (Aborted, CommunicationLost, NotConnected):
+            return
         except DeviceError as error:
             self._refusal = str(error)
 

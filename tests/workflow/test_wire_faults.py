@@ -5,7 +5,7 @@ import wired
 from wired import Wired, check_dose, findings
 
 from station.devices import EndOfExposure
-from station.states import State
+from station.states import State, Trigger
 
 STEPS = [State.POSITIONING, State.PREPARING, State.READY, State.EXPOSING]
 LINE_ILLS = ["silent", "babble", "garbage", "split", "merged", "damaged", "late", "unplugged"]
@@ -46,6 +46,19 @@ def test_whatever_the_generator_line_does_no_dose_goes_unrecorded_and_the_statio
     station.expose_again()
     assert station.exposures == 1
     assert station.record().exposures[-1].delivered.end is EndOfExposure.NORMAL
+
+
+def test_a_technique_that_a_silent_generator_did_not_take_is_set_once_it_answers(station, job_for):
+    station.controller.submit(Trigger.CANCEL_EXAM, by="tester")
+    station.reach(State.STANDBY)
+    afflict(station, "generator", "silent")
+    station.controller.submit(Trigger.OPEN_EXAM, job=job_for(station.operator))
+    station.reach(State.POSITIONING)
+    assert station.step_until(lambda: "the generator does not answer" in findings(station)), findings(station)
+    cure(station, "generator", "silent")
+    station.position()
+    station.expose_again()
+    assert station.exposures == 1
 
 
 @pytest.mark.hazard("bystander-exposed")
