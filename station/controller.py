@@ -313,11 +313,11 @@ class Controller:
 
     def _fault(self, message: str, trace: str = "") -> None:
         conduct = self.conduct
-        try:
-            self.parts.equipment.generator.abort()
-            conduct.disarm()
-        except DeviceError as error:
-            message = f"{message}; the abort was not confirmed: {error}"
+        for end in (self.parts.equipment.generator.abort, conduct.disarm):
+            try:
+                end()
+            except DeviceError as error:
+                message = f"{message}; the abort was not confirmed: {error}"
         if self._machine.state is not State.FAULT:
             self.fire(Trigger.FAULT, message=message, trace=trace)
         conduct.message = message

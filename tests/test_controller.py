@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from station.devices import (
+    CommunicationLost,
+    DetectorState,
     EndOfExposure,
     GeneratorState,
     Lamp,
@@ -253,6 +255,21 @@ def test_an_abort_in_ready_voids_the_token_even_with_the_switch_pressed(make_sta
     operator.pass_time(3)
     assert operator.controller.snapshot.state is State.POSITIONING
     assert operator.exposures() == 0
+
+
+@pytest.mark.hazard("unintended-exposure")
+def test_a_fault_disarms_the_detector_also_where_the_generator_cannot_be_told(make_station, job_for, mocker):
+    operator = make_station()
+    operator.to_ready(job_for(operator))
+    controller = operator.controller
+    equipment, conduct = controller.parts.equipment, controller.conduct
+    mocker.patch.object(equipment.generator, "abort", side_effect=CommunicationLost("no line"))
+    mocker.patch.object(conduct, "wait", side_effect=RuntimeError("a mistake"))
+    controller.step()
+    assert controller.snapshot.state is State.FAULT
+    assert "a mistake; the abort was not confirmed: no line" in controller.snapshot.message
+    assert equipment.detector.status().state is DetectorState.IDLE
+    assert not conduct.armed()
 
 
 @pytest.mark.hazard("unintended-exposure")
