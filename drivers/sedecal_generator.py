@@ -26,6 +26,7 @@ Inferred
 - preparation is possible while radiation is forbidden by message 500074 (the published controller releases it
   before preparation)
 - forbidding radiation by message 500074 ends an exposure that is under way
+- a bank can be loaded while it waits for the hand switch to be let go (state 7)
 - an answer may come before or after its CP
 - mAs stands in bytes 12-14 of the post-exposure event (not used: it is computed, as the published one does)
 - end-of-exposure code 0 is normal; the others are not published, so why an exposure ended is worked out here

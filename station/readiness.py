@@ -270,6 +270,14 @@ def technique_is_confirmed(facts: Facts) -> Iterator[Finding]:
                 f"{name} asked {asked:g}, the generator says {got:g} ({deviation:.1f} %)",
                 "reload the technique; if it stays, call service",
             )
+    focus, got = facts.technique.focal_spot, facts.read_back.focal_spot
+    if got is not focus:
+        yield _blocks(
+            "technique-differs",
+            "wrong-exposure",
+            f"the {focus} focus was asked, the generator says {got}",
+            "reload the technique; if it stays, call service",
+        )
 
 
 def hand_is_positioned(facts: Facts) -> Iterator[Finding]:
