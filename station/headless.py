@@ -65,6 +65,9 @@ def run_exam(controller: Controller, order: Order, progress: Progress) -> Report
         if missing and controller.parts.room.calibration.at_start_if_missing:
             progress("calibrating")
             calibrate(operator)
+        problem = controller.conduct.lookout.calibration_problem()
+        if problem is not None:  # no person at the panel can help it: an exam would wait for nothing
+            return Report(refusal(_source(controller), order.item.side, [problem]), _exit_code([problem.id]))
         job = job_for(controller, order.item, order.hand_size, order.technique)
         operator.expose(job, order.positioned_by)
         return _review(operator, {"released_by": order.released_by, "physician": order.physician})
