@@ -12,7 +12,7 @@ import math
 import re
 import threading
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -218,18 +218,21 @@ class SimulatedDetector:
 
     def _end_exposed_window(self) -> None:
         """What a window collected leaves lag behind, read or not."""
-        now_s = self._world.now_s
-        self._past += [(now_s, dose) for dose in self._window]
+        self._remember(self._window)
         self._window = []
+
+    def _remember(self, doses: Iterable[Dose]) -> None:
+        """As lag, and forget what is none any more."""
+        now_s = self._world.now_s
+        self._past = [(at_s, d) for at_s, d in self._past if now_s - at_s < _LAG_FORGOTTEN_S]
+        self._past += [(now_s, dose) for dose in doses]
 
     def _absorb(self, radiation: Radiation) -> None:
         dose = Dose(radiation.kvp, radiation.mas, radiation.hand, radiation.field_mm, radiation.scene)
         if self._state is DetectorState.READY:
             self._window = _merged(self._window, dose)
         else:
-            now_s = self._world.now_s
-            self._past = [(at_s, d) for at_s, d in self._past if now_s - at_s < _LAG_FORGOTTEN_S]
-            self._past.append((now_s, dose))
+            self._remember([dose])
 
     def _beam_may_have_ended(self) -> None:
         if self._state is not DetectorState.READY or not self._window or self._world.beam_is_on:

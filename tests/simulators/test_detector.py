@@ -159,6 +159,15 @@ def test_memory_holds_eight_frames_and_then_refuses(rigged):
     rig.detector.arm("1.9", 1000)
 
 
+def test_what_is_no_lag_any_more_is_forgotten(rigged):
+    rig = rigged()
+    for number in range(6):
+        rig.integrate(str(number), 1.0)
+        rig.detector.abort()
+        rig.clock.sleep(25)
+    assert len(rig.detector._past) <= 3  # of the last minute
+
+
 def test_refuses_to_arm_with_a_uid_it_holds_already(rigged):
     rig = rigged()
     rig.frame("1.2")
