@@ -3,7 +3,8 @@
 Both take the exam from the disk. What was sent already is never changed: a released report is a new document
 that names its predecessor, beside objects that stay as they are. An exam that is joined to an order has its
 objects made anew: while nothing has left the station, they keep their UIDs; else the sent ones are withdrawn
-by a note (IHE IOCM, "Incorrect Modality Worklist Entry") and made again with new UIDs under the right one.
+by a note (IHE IOCM, "Incorrect Modality Worklist Entry") and made again with new UIDs under the right one;
+results are taken back and the charge is credited, before the exam is told and charged under the right one.
 """
 
 from collections.abc import Mapping
@@ -75,6 +76,7 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
         study = replace(dossier.study_of(books, record), made_at=at)
         note = issue.withdraw(study, books.dispatch.sent(exam), books.spool.objects(exam))
         books.dispatch.objects(exam, [note])
+        books.dispatch.take_back(exam, order.accession_number, at)
         item = replace(item, study_instance_uid=order.study_instance_uid, requested_study_uid="")
         exam = replace(exam, revision=exam.revision + 1)
     source = books.spool.objects(record.exam)
