@@ -123,7 +123,7 @@ class Dispatch:
         if not self.outbox.withdraw(exam.uid, kinds):
             return False
         steps = [job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.STEP_SET]
-        if not any(job.taken or job.attempts for job in steps):  # a step may have told the charge
+        if not any(self.outbox.may_have_left(job) for job in steps):  # a step may have told the charge
             self._ledger.take_back(exam.uid, "withdrawn before anything was sent")
         return True
 
