@@ -176,6 +176,7 @@ def test_an_exam_sent_under_a_wrong_order_is_withdrawn_by_a_note_and_sent_anew(b
     assert not beside.peers.archive.changed()
     told = [("|P-3|" in text, "|W|" in text) for text in beside.peers.messages]
     assert sorted(told) == [(False, False), (True, False), (True, True)], "the wrong patient's are taken back"
+    assert all(hop.ok for hop in delivery.examined(beside.hospital, beside.folder, exam.uid))
 
 
 @pytest.mark.hazard("wrong-side")
