@@ -72,11 +72,7 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
         item = reconciled(exam.item, order)
     except ValueError as error:
         raise NotPossible(str(error)) from error
-    if not books.dispatch.withdrawn(exam):  # something is on its way under the old identity
-        study = replace(dossier.study_of(books, record), made_at=at)
-        note = issue.withdraw(study, books.dispatch.sent(exam), books.spool.objects(exam))
-        books.dispatch.objects(exam, [note])
-        books.dispatch.take_back(exam, order.accession_number, at)
+    if not books.dispatch.withdrawn(exam) and _taken_back(books, record, order, at):
         item = replace(item, study_instance_uid=order.study_instance_uid, requested_study_uid="")
         exam = replace(exam, revision=exam.revision + 1)
     source = books.spool.objects(record.exam)
@@ -85,6 +81,15 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
     issued = issue.reissue(study, findings, papers, source, books.spool.objects(study.exam))
     books.dispatch.finished(issued)
     return issued
+
+
+def _taken_back(books: Books, record: Record, order: WorklistItem, at: datetime) -> bool:
+    """Whether something was on its way under this identity: after a joining that was cut off, nothing is."""
+    exam, sent = record.exam, books.dispatch.sent(record.exam)
+    if sent:
+        study = replace(dossier.study_of(books, record), made_at=at)
+        books.dispatch.objects(exam, [issue.withdraw(study, sent, books.spool.objects(exam))])
+    return books.dispatch.take_back(exam, order.accession_number, at) or bool(sent)
 
 
 def opened(stack: ExitStack, room: str, hospital: Hospital | None, folder: Path) -> tuple[Books, Liaison]:

@@ -31,7 +31,7 @@ from station.dicom import mpps
 from station.durable import replacing
 from station.exam import Exam, Exposure
 from station.hospital import Hospital
-from station.issue import Issued
+from station.issue import WITHDRAWN, Issued
 from station.ledger import Ledger
 from station.messages import fhir, hl7, withdrawal
 from station.outbox.job import Job, Kind
@@ -111,11 +111,12 @@ class Dispatch:
             self.outbox.put([self._step(exam, Kind.STEP_SET, step)])
 
     def sent(self, exam: Exam) -> set[Path]:
-        """Files of what an archive was given, or may have been, under the exam's order."""
+        """Files of what an archive was given, or may have been, under the exam's order, without the note."""
         folder = self._spool.objects(exam)
         own = {folder, *folder.glob("exposure-*")}
         objects = (job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.OBJECT)
-        return {path for job in objects if (path := self.outbox.path(job)).parent in own}
+        paths = {path for job in objects if (path := self.outbox.path(job)).parent in own}
+        return paths - {folder / WITHDRAWN}
 
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
@@ -127,11 +128,11 @@ class Dispatch:
             self._ledger.take_back(exam.uid, "withdrawn before anything was sent")
         return True
 
-    def take_back(self, exam: Exam, order: str, at: datetime) -> None:
+    def take_back(self, exam: Exam, order: str, at: datetime) -> bool:
         """Take back what was told under the exam's order, the newest of each kind: it goes to another.
 
         Each goes after what it takes back, however late that arrives. Once the credit is on disk, the exam
-        may be charged under the other order, after the credit.
+        may be charged under the other order, after the credit. False if nothing was told.
         """
         folder, jobs = self._spool.objects(exam), list[Job]()
         for kind, reverse in _REVERSED.items():
@@ -146,6 +147,7 @@ class Dispatch:
         self.outbox.put(jobs)
         if any(job.kind is Kind.CHARGE for job in jobs):
             self._ledger.take_back(exam.uid, f"credited, the exam goes to order {order}")
+        return bool(jobs)
 
     def already_charged(self, exam: Exam) -> bool:
         """Whether another exam of this order was charged."""

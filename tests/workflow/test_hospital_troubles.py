@@ -179,6 +179,45 @@ def test_an_exam_sent_under_a_wrong_order_is_withdrawn_by_a_note_and_sent_anew(b
     assert all(hop.ok for hop in delivery.examined(beside.hospital, beside.folder, exam.uid))
 
 
+@pytest.mark.hazard("wrong-patient")
+def test_where_there_is_no_archive_results_alone_are_taken_back(beside):
+    alone = beside.changed(archives={}, priors=None)
+    with alone.station() as (operator, liaison):
+        exam = expose(operator, ordered(alone, "A3"))
+        accept(operator)
+        until(liaison, all_done)
+    books = books_of(alone.room, alone.folder, alone.hospital)
+    amend.reconcile(books, exam.uid, ordered(alone), RealClock().wall())
+    with delivering(books, alone) as liaison:
+        until(liaison, all_done)
+    told = [("|P-3|" in text, "|W|" in text) for text in beside.peers.messages]
+    assert sorted(told) == [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.hazard("wrong-patient")
+@pytest.mark.parametrize("step", ["dispatch.take_back", "spool.reassign", "dispatch.finished"])
+def test_a_joining_that_was_cut_off_is_finished_when_it_is_asked_for_again(beside, mocker, step):
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside, "A3"))
+        accept(operator)
+        until(liaison, all_done)
+    books, order = books_of(beside.room, beside.folder, beside.hospital), ordered(beside)
+    part, name = step.split(".")
+    cut = mocker.patch.object(getattr(books, part), name, side_effect=OSError("no power"))
+    with pytest.raises(OSError, match="no power"):
+        amend.reconcile(books, exam.uid, order, RealClock().wall())
+    mocker.stop(cut)
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    amend.reconcile(books, exam.uid, order, RealClock().wall())
+    with delivering(books, beside) as liaison:
+        until(liaison, all_done)
+    told = [("|P-3|" in text, "|W|" in text) for text in beside.peers.messages]
+    assert sorted(told) == [(False, False), (True, False), (True, True)]
+    right = {str(head.SOPInstanceUID) for head in heads(beside.folder / "spool" / exam.uid / "revision-1")}
+    assert right <= beside.peers.received.keys()
+    assert set(beside.peers.received.values()) == {1}
+
+
 @pytest.mark.hazard("wrong-side")
 def test_an_order_for_the_other_hand_cannot_be_joined(beside):
     with beside.station(delivering=False) as (operator, _):
