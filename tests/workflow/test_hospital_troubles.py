@@ -243,6 +243,24 @@ def test_a_release_for_the_charge_alone_leaves_every_object_as_it_was_sent(besid
     assert all_done(books.dispatch.outbox.jobs()), "nothing new to send"
 
 
+def test_a_release_that_was_cut_off_is_finished_when_it_is_asked_for_again(beside, mocker):
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside))
+        accept(operator)
+        until(liaison, all_done)
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    given = Release("Test^Physician", RealClock().wall(), physician=True)
+    cut = mocker.patch.object(books.dispatch, "finished", side_effect=OSError("no power"))
+    with pytest.raises(OSError, match="no power"):
+        amend.release(books, exam.uid, given)
+    mocker.stop(cut)
+    amend.release(books, exam.uid, replace(given, by="Other^Physician"))
+    new = [job for job in books.dispatch.outbox.jobs(exam.uid) if job.state is State.PENDING]
+    assert {job.kind for job in new} == {Kind.OBJECT, Kind.RESULTS}
+    with pytest.raises(amend.NotPossible, match=r"released already, by Test\^Physician"):
+        amend.release(books, exam.uid, given)
+
+
 # --- over mutual TLS ------------------------------------------------------------------------------------
 
 
