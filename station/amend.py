@@ -3,7 +3,8 @@
 Both take the exam from the disk. What was sent already is never changed: a released report is a new document
 that names its predecessor, beside objects that stay as they are. An exam that is joined to an order has its
 objects made anew: while nothing has left the station, they keep their UIDs; else the sent ones are withdrawn
-by a note (IHE IOCM, "Incorrect Modality Worklist Entry") and made again with new UIDs under the right one.
+by a note (IHE IOCM, "Incorrect Modality Worklist Entry") and made again with new UIDs under the right one;
+results are taken back and the charge is credited, before the exam is told and charged under the right one.
 """
 
 from collections.abc import Mapping
@@ -45,13 +46,18 @@ def release(books: Books, exam_uid: str, given: Release) -> Issued:
     """
     record = _accepted(books, exam_uid)
     decision, exposure = record.decision, record.exposures[-1]
-    before = decision.release if decision else None
-    if decision is None or (before is not None and (before.physician or not given.physician)):
-        raise NotPossible(f"exam {exam_uid} is released already, by {before.by if before else 'nobody'}")
-    books.spool.write_decision(record.exam, exposure, replace(decision, release=given))
+    if decision is None:
+        raise NotPossible(f"exam {exam_uid} has no decision that could be released")
+    before, told = decision.release, len(books.dispatch.outbox.jobs(exam_uid))
+    already = before is not None and (before.physician or not given.physician)
+    if not already:
+        books.spool.write_decision(record.exam, exposure, replace(decision, release=given))
     study, findings, papers = _again(books, exam_uid)
     issued = issue.release(study, findings, papers, books.spool.objects(study.exam))
     books.dispatch.finished(issued)
+    finished_now = len(books.dispatch.outbox.jobs(exam_uid)) > told  # a release that was cut off
+    if already and not finished_now:
+        raise NotPossible(f"exam {exam_uid} is released already, by {before.by if before else 'nobody'}")
     return issued
 
 
@@ -71,10 +77,7 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
         item = reconciled(exam.item, order)
     except ValueError as error:
         raise NotPossible(str(error)) from error
-    if not books.dispatch.withdrawn(exam):  # something is on its way under the old identity
-        study = replace(dossier.study_of(books, record), made_at=at)
-        note = issue.withdraw(study, books.dispatch.sent(exam), books.spool.objects(exam))
-        books.dispatch.objects(exam, [note])
+    if not books.dispatch.withdrawn(exam) and _taken_back(books, record, order, at):
         item = replace(item, study_instance_uid=order.study_instance_uid, requested_study_uid="")
         exam = replace(exam, revision=exam.revision + 1)
     source = books.spool.objects(record.exam)
@@ -83,6 +86,15 @@ def reconcile(books: Books, exam_uid: str, order: WorklistItem, at: datetime) ->
     issued = issue.reissue(study, findings, papers, source, books.spool.objects(study.exam))
     books.dispatch.finished(issued)
     return issued
+
+
+def _taken_back(books: Books, record: Record, order: WorklistItem, at: datetime) -> bool:
+    """Whether something was on its way under this identity: after a joining that was cut off, nothing is."""
+    exam, sent = record.exam, books.dispatch.sent(record.exam)
+    if sent:
+        study = replace(dossier.study_of(books, record), made_at=at)
+        books.dispatch.objects(exam, [issue.withdraw(study, sent, books.spool.objects(exam))])
+    return books.dispatch.take_back(exam, order.accession_number, at) or bool(sent)
 
 
 def opened(stack: ExitStack, room: str, hospital: Hospital | None, folder: Path) -> tuple[Books, Liaison]:

@@ -81,7 +81,7 @@ def books_of(room: RoomFile, folder: Path, hospital: Hospital | None) -> Books:
         institution=room.site.institution,
         focal_spot_mm=room.site.focal_spot_mm,
     )
-    setting = Setting(protocol, load_reference(protocol.analysis.reference), site)
+    setting = Setting(protocol, load_reference(protocol.analysis.reference), site, room.site.paper)
     spool = Spool(folder / "spool")
     outbox = Outbox(folder, RealClock())  # the hospital's time is real
     return Books(spool, setting, Dispatch(hospital or _NOBODY, outbox, spool, site))

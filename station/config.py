@@ -46,6 +46,7 @@ class Site(Strict):
     model: str
     serial: str
     focal_spot_mm: tuple[Positive, Positive]  # nominal, small and large
+    paper: Literal["a4", "us-letter"] = "a4"  # of the report
 
 
 class Limits(Strict):

@@ -9,6 +9,7 @@ from typing import Any
 
 from station.clock import RealClock
 from station.durable import only_here
+from station.exam import Exam
 from station.hops import Hop
 from station.hospital import Hospital
 from station.liaison import Liaison
@@ -56,17 +57,20 @@ def examined(hospital: Hospital | None, folder: Path, study: str) -> list[Hop]:
     if not study:
         hops = examine_worklist(hospital, RealClock().wall())
         return hops + [hop for hop in examine_peers(hospital) if not hop.name.startswith("worklist")]
-    exam_uid, study_uid = _known(folder, study)
-    return examine_study(hospital, study_uid, Outbox(folder, RealClock()).jobs(exam_uid))
+    spool, outbox = Spool(folder / "spool"), Outbox(folder, RealClock())
+    exam = _known(spool, study)
+    objects = spool.objects(exam)  # under its order; what was sent under another is in another study
+    own = {objects, *objects.glob("exposure-*")}
+    jobs = [job for job in outbox.jobs(exam.uid) if outbox.path(job).parent in own]
+    return examine_study(hospital, exam.item.study_instance_uid, jobs)
 
 
-def _known(folder: Path, wanted: str) -> tuple[str, str]:
-    """Exam and study UID of an exam on this station."""
-    spool = Spool(folder / "spool")
+def _known(spool: Spool, wanted: str) -> Exam:
+    """An exam on this station, by its UID or its study's."""
     for path in spool.root.glob("*/exam.json"):
         exam = spool.record(path.parent).exam
         if wanted in {exam.uid, exam.item.study_instance_uid}:
-            return exam.uid, exam.item.study_instance_uid
+            return exam
     raise ValueError(f"no exam or study {wanted} on this station; dxr-station outbox lists them")
 
 

@@ -8,6 +8,9 @@
 | | results with the page; FHIR bundle | HL7 receiver; folder |
 | charge released | DFT, once for an exam and an accession number | HL7 receiver |
 | exam given up | dose; MPPS N-SET discontinued with its reason | archives, RIS |
+| joined to another order | results and bundle taken back, the charge credited | HL7 receiver; folder |
+
+A step that was completed under the wrong order stays: MPPS has no way to change it.
 
 Jobs and their contents follow from the exam alone, so whatever is told again after a crash is the same job.
 """
@@ -28,9 +31,9 @@ from station.dicom import mpps
 from station.durable import replacing
 from station.exam import Exam, Exposure
 from station.hospital import Hospital
-from station.issue import Issued
+from station.issue import WITHDRAWN, Issued
 from station.ledger import Ledger
-from station.messages import fhir, hl7
+from station.messages import fhir, hl7, withdrawal
 from station.outbox.job import Job, Kind
 from station.outbox.queue import Outbox
 from station.protocols import Code
@@ -40,6 +43,14 @@ from station.study import Equipment, Study
 
 if TYPE_CHECKING:
     from station.dicom.priors import Inbox, Wanted
+
+
+_REVERSED = {
+    Kind.RESULTS: withdrawal.results,
+    Kind.BUNDLE: withdrawal.bundle,
+    Kind.CHARGE: withdrawal.charge,
+}
+_TAKEN_BACK = "withdrawn-"  # begins the names of their files
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +111,12 @@ class Dispatch:
             self.outbox.put([self._step(exam, Kind.STEP_SET, step)])
 
     def sent(self, exam: Exam) -> set[Path]:
-        """Files of what an archive was given, or may have been, under the exam's order."""
+        """Files of what an archive was given, or may have been, under the exam's order, without the note."""
         folder = self._spool.objects(exam)
         own = {folder, *folder.glob("exposure-*")}
         objects = (job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.OBJECT)
-        return {path for job in objects if (path := self.outbox.path(job)).parent in own}
+        paths = {path for job in objects if (path := self.outbox.path(job)).parent in own}
+        return paths - {folder / WITHDRAWN}
 
     def withdrawn(self, exam: Exam) -> bool:
         """Take back all that tells who the exam is of; False if some of it may have left the station."""
@@ -112,9 +124,30 @@ class Dispatch:
         if not self.outbox.withdraw(exam.uid, kinds):
             return False
         steps = [job for job in self.outbox.jobs(exam.uid) if job.kind is Kind.STEP_SET]
-        if not any(job.taken or job.attempts for job in steps):  # a step may have told the charge
+        if not any(self.outbox.may_have_left(job) for job in steps):  # a step may have told the charge
             self._ledger.take_back(exam.uid, "withdrawn before anything was sent")
         return True
+
+    def take_back(self, exam: Exam, order: str, at: datetime) -> bool:
+        """Take back what was told under the exam's order, the newest of each kind: it goes to another.
+
+        Each goes after what it takes back, however late that arrives. Once the credit is on disk, the exam
+        may be charged under the other order, after the credit. False if nothing was told.
+        """
+        folder, jobs = self._spool.objects(exam), list[Job]()
+        for kind, reverse in _REVERSED.items():
+            told = [job for job in self.outbox.jobs(exam.uid) if job.kind is kind]
+            paths = {job.id: self.outbox.path(job) for job in told}
+            own = [job for job in told if paths[job.id].parent == folder]
+            for job in [job for job in own if not paths[job.id].name.startswith(_TAKEN_BACK)][-1:]:
+                sent = paths[job.id].read_bytes().decode()  # read as text, carriage returns would be lost
+                text = reverse(sent, at.astimezone(exam.opened_at.tzinfo))
+                made = self._told(exam, kind, job.destination, text, taking_back=job.name)
+                jobs.append(replace(made, after=job.id))
+        self.outbox.put(jobs)
+        if any(job.kind is Kind.CHARGE for job in jobs):
+            self._ledger.take_back(exam.uid, f"credited, the exam goes to order {order}")
+        return bool(jobs)
 
     def already_charged(self, exam: Exam) -> bool:
         """Whether another exam of this order was charged."""
@@ -206,24 +239,26 @@ class Dispatch:
         study, told = issued.study, self.hospital.messages
         if told.results is not None:
             text = hl7.results(study, told, issued.report.read_bytes())
-            yield self._message(study.exam, Kind.RESULTS, "results", text)
+            yield self._told(study.exam, Kind.RESULTS, "results", text)
         if told.charges is not None and charge is not None:
             text = hl7.charge(study, issued.charge, told)
-            yield self._message(study.exam, Kind.CHARGE, "charges", text)
+            made = self._told(study.exam, Kind.CHARGE, "charges", text)
+            jobs = self.outbox.jobs(study.exam.uid)
+            before = [job.id for job in jobs if job.kind is Kind.CHARGE and job.id != made.id]
+            yield replace(made, after=before[-1] if before else "")
         if told.fhir is not None:
             granted = issued.charge if charge is not None else None
-            yield self._bundle(study, fhir.bundle(study, granted, issued.report.read_bytes()))
+            text = fhir.bundle(study, granted, issued.report.read_bytes())
+            yield self._told(study.exam, Kind.BUNDLE, "fhir", text)
 
-    def _bundle(self, study: Study, text: str) -> Job:
-        name = study.exam.uid_for("bundle", text)  # what is released later is another bundle
-        path = self._spool.objects(study.exam) / f"{name}.json"
-        with replacing(path) as file:
-            file.write(text.encode())
-        return Job(Kind.BUNDLE, study.exam.uid, "fhir", name, self._relative(path))
-
-    def _message(self, exam: Exam, kind: Kind, destination: str, text: str) -> Job:
-        name = hl7.control_id(text)
-        path = self._spool.objects(exam) / f"{kind}-{name}.hl7"
+    def _told(self, exam: Exam, kind: Kind, destination: str, text: str, *, taking_back: str = "") -> Job:
+        prefix = _TAKEN_BACK if taking_back else ""
+        if kind is Kind.BUNDLE:
+            name = exam.uid_for("bundle", taking_back or text)  # what is released later is another bundle
+            path = self._spool.objects(exam) / f"{prefix}{name}.json"
+        else:
+            name = hl7.control_id(text)
+            path = self._spool.objects(exam) / f"{prefix}{kind}-{name}.hl7"
         with replacing(path) as file:
             file.write(text.encode())
         return Job(kind, exam.uid, destination, name, self._relative(path))

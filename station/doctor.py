@@ -126,6 +126,8 @@ def _count(hospital: Hospital, worklist: Worklist, now: datetime) -> int:
 
 
 def _rows(answer: Answer) -> str:
+    if answer.warning is not None:
+        raise Wrong(answer.warning.message, answer.warning.remedy)
     usable, unusable = len(answer.usable), answer.unusable
     faults = Counter(row.problems[0] for row in unusable if row.problems)
     why = "; ".join(f"{count} x {reason.message}" for reason, count in faults.most_common(_OFTEN))

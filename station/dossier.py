@@ -55,7 +55,7 @@ def papers_of(books: Books, record: Record) -> tuple[Study, Papers]:
     charge = billing.code_for(_facts(study, record, books), books.setting.protocol.codes)
     study = replace(study, code=charge.code)
     earlier = books.dispatch.earlier(record.exam)
-    return study, Papers(books.setting.reference, charge, earlier)
+    return study, Papers(books.setting.reference, charge, earlier, books.setting.paper)
 
 
 def earlier_pose(books: Books, exam: Exam) -> Points:

@@ -39,6 +39,7 @@ from station.study import Study
 from station.visits import compared
 
 PAIR = ("for-processing.dcm", "for-presentation.dcm")
+WITHDRAWN = "withdrawn.dcm"
 _REJECTED = Coded("113001", "DCM", "Rejected for Quality Reasons")
 _WRONG_ORDER = Coded("113038", "DCM", "Incorrect Modality Worklist Entry")
 
@@ -117,7 +118,7 @@ def withdraw(study: Study, sent: Iterable[Path], folder: Path) -> Path:
     """A note that these objects were made for the wrong order (IHE IOCM)."""
     heads = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(sent)]
     note = rejection.build(study, heads, _WRONG_ORDER, None)
-    (path,) = _write_checked(study, {"withdrawn.dcm": note}, folder)
+    (path,) = _write_checked(study, {WITHDRAWN: note}, folder, keep=True)  # it may have been sent already
     return path
 
 

@@ -3,8 +3,8 @@
 SQLite in WAL mode with synchronous=FULL: a claim that was answered yes survives a loss of power. The same
 code for the same exam and order claimed again is answered yes again, so that a run after a crash or a second
 release goes on with the charge there is; any other charge for that exam or that order is answered no. A claim
-whose charge never left the station can be taken back; it stays on record with the reason. Rows hold the proof
-of the claim: UIDs and the name of who released it, never the patient's.
+whose charge never left the station, or is credited, is taken back; it stays on record with the reason. Rows
+hold the proof of the claim: UIDs and the name of who released it, never the patient's.
 """
 
 import json
@@ -69,9 +69,10 @@ class Ledger:
         return True
 
     def take_back(self, exam_uid: str, reason: str) -> bool:
-        """Free exam and order of a charge that never left the station; False if there is none.
+        """Free exam and order of a charge; False if there is none.
 
-        Only for a charge of which the caller knows that no receiver has it, and none ever will.
+        Only for a charge of which the caller knows that no receiver has it and none ever will, or that every
+        receiver is told to credit it.
         """
         statement = "INSERT INTO taken_back (charge, reason) SELECT number, ? FROM standing WHERE exam = ?"
         with self._lock:

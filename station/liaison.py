@@ -51,7 +51,7 @@ def connected(dispatch: Dispatch, journal: Journal, folder: Path) -> Generator["
 
 
 def worklist_now(hospital: Hospital | None, folder: Path) -> tuple[Answer | None, str]:
-    """The worklist as the RIS says it now, or as it was kept; with why it is not the newest."""
+    """The worklist as the RIS says it now, or as it was kept; with why it is not the newest or not whole."""
     cache = Cache(folder / _WORKLIST)
     why = "no worklist in the hospital file"
     if hospital is not None and hospital.worklist is not None:
@@ -61,11 +61,17 @@ def worklist_now(hospital: Hospital | None, folder: Path) -> tuple[Answer | None
             why = str(error)
         else:
             cache.write(answer)
-            return answer, ""
+            return answer, _missing(answer)
     kept, damaged = cache.read()
     if kept is None:
         return None, f"{why}; {damaged.message if damaged else 'none was kept'}"
-    return kept, f"{why}; the worklist shown is {kept.age(RealClock().wall())}"
+    why = f"{why}; the worklist shown is {kept.age(RealClock().wall())}"
+    return kept, "; ".join(filter(None, (why, _missing(kept))))
+
+
+def _missing(answer: Answer) -> str:
+    """That orders may be missing, and what to do; empty where none are."""
+    return f"{answer.warning.message}; {answer.warning.remedy}" if answer.warning else ""
 
 
 def _query(hospital: Hospital) -> Answer:

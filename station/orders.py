@@ -45,6 +45,7 @@ class Answer:
     rows: tuple[Row, ...]
     asked_at: datetime
     took_s: float  # from asking to the last row read
+    warning: Reason | None = None  # orders may be missing, and why
 
     @property
     def usable(self) -> tuple[Row, ...]:

@@ -25,6 +25,7 @@ from station.imaging.correction import correct
 from station.issue import Issued, ObjectRefused, Papers, issue
 from station.issue import set_aside as issue_rejected
 from station.protocols import Protocol, Reference
+from station.report.page import Paper
 from station.result import DxrResult, Reason, Refused
 from station.study import Equipment, Study
 
@@ -36,6 +37,7 @@ class Setting:
     protocol: Protocol
     reference: Reference
     equipment: Equipment
+    paper: Paper = "a4"  # of the report
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class Shown:
     """What the operator sees."""
 
     answer: Answer | None = None  # the newest there is, from the RIS or kept from before
-    trouble: Reason | None = None  # why it is not newer
+    trouble: Reason | None = None  # why it is not newer, or not whole
     asking: bool = False
 
 
@@ -45,7 +45,7 @@ class Refresh:
         self._over = False
         self._thread = threading.Thread(target=self._run, name="worklist", daemon=True)
         answer, damage = cache.read()
-        self._shown = Shown(answer, damage)
+        self._shown = Shown(answer, damage or (answer.warning if answer else None))
 
     def shown(self) -> Shown:
         """What there is now."""
@@ -89,7 +89,7 @@ class Refresh:
         except OSError as error:
             remedy = "free space; without it the list is gone after a restart"
             return Shown(answer, Reason("worklist-not-kept", f"the worklist is not kept: {error}", remedy))
-        return Shown(answer)
+        return Shown(answer, answer.warning)
 
     def _show(self, shown: Shown) -> None:
         self._shown = shown

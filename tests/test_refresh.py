@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from station.network import Unreachable
 from station.orders import Answer, Cache
 from station.refresh import Refresh, Shown
+from station.result import Reason
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 LONG_S = 3600
@@ -54,6 +56,13 @@ def test_it_asks_at_the_start_and_again_when_told(run):
     refresh.now()
     assert next_shown().answer == answer(2)
     assert refresh.shown() == Shown(answer(2))
+
+
+def test_a_list_that_may_lack_orders_says_so_also_after_a_restart(run, tmp_path):
+    cut = replace(answer(1), warning=Reason("worklist-incomplete", "orders may be missing", "ask for fewer"))
+    _, next_shown = run([cut])
+    assert next_shown() == Shown(cut, cut.warning)
+    assert Refresh(lambda: cut, Cache(tmp_path / "worklist.json"), LONG_S).shown() == Shown(cut, cut.warning)
 
 
 def test_it_asks_again_in_time(run):

@@ -26,7 +26,7 @@ from station.devices import BadSettings
 
 _WORKLIST = "1.2.840.10008.5.1.4.31"
 _VERIFICATION = "1.2.840.10008.1.1"
-_PENDING, _CANCELLED = 0xFF00, 0xFE00
+_PENDING, _CANCELLED, _LIMIT_REACHED = 0xFF00, 0xFE00, 0xB001
 _STATION, _STATION_PORT = "DXR1", 11123
 _Answer = tuple[Dataset, Dataset | None]
 _WAYS: tuple[Way, ...] = ("same", "new", "later")
@@ -232,7 +232,12 @@ class Hospital:
         self.ris.serve(evt.EVT_N_GET, self._tell)
 
     def _find(self, event: Event) -> Iterator[tuple[int, Dataset | None]]:
-        for row in self.worklist.find(event.identifier, str(event.assoc.requestor.ae_title)):
+        limit = self.ills.number("rows-cut-off") if self.ills.has("rows-cut-off") else None
+        rows = self.worklist.find(event.identifier, str(event.assoc.requestor.ae_title))
+        for count, row in enumerate(rows):
+            if count == limit:
+                yield _LIMIT_REACHED, None
+                return
             if event.is_cancelled:
                 yield _CANCELLED, None
                 return

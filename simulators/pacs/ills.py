@@ -67,6 +67,9 @@ KINDS: Mapping[str, Kind] = {
     "row-without-study-uid": _row("worklist rows lack the Study Instance UID"),
     "row-nested-wrongly": _row("the scheduled step's attributes stand outside of their sequence"),
     "row-without-side": _row("neither text nor codes say left or right"),
+    "rows-cut-off": Kind(
+        "the worklist ends after so many rows, with the warning B001H", "rows", "2", number=True
+    ),
     "row-contradicts-side": _row("the description says one side and the code the other"),
     "ack-error": Kind("answers HL7 messages with AE"),
     "ack-reject": Kind("answers HL7 messages with AR"),

@@ -8,12 +8,14 @@
     no presentation context accepted        NotSupported
     silence, A-ABORT, connection lost       PeerSilent
     failure status                          PeerRefused
+
+A C-FIND that ends with a warning has ended: its matches count, and the warning is told beside them.
 """
 
 import socket
 import ssl
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -62,6 +64,7 @@ SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _PENDING = (0xFF00, 0xFF01)
 _SUCCESS = 0x0000
 _CANCELLED = 0xFE00
+_GENERAL_WARNINGS = (0x0001, 0x0107, 0x0116)  # PS3.7 annex C; those of services are Bxxx
 _TRANSIENT = 0x02  # A-ASSOCIATE-RJ result, PS3.8 table 9-21
 
 # Patients' names do not belong into a log, and printing 5,000 rows takes longer than fetching them.
@@ -168,8 +171,16 @@ def associated(
         association.release()
 
 
-def found(association: Association, peer: Peer, keys: Dataset, model: str) -> Iterator[Dataset | None]:
+def found(
+    association: Association,
+    peer: Peer,
+    keys: Dataset,
+    model: str,
+    warned: Callable[[str], None] = lambda _: None,
+) -> Iterator[Dataset | None]:
     """Matches of a C-FIND one by one; None for one that cannot be decoded.
+
+    `warned` is told of a warning that the peer ends with, such as B001: it has more, and gives no more.
 
     Raises
     ------
@@ -194,16 +205,29 @@ def found(association: Association, peer: Peer, keys: Dataset, model: str) -> It
                 continue
             pending = match is None
             yield match
+        elif warns(code):
+            comment = str(status.get("ErrorComment", ""))
+            warned(f"{called(peer)} ends its answer with the warning {_said(code, comment)}")
         elif code != _SUCCESS:
             raise refused(peer, "the query", code, str(status.get("ErrorComment", "")))
+
+
+def warns(status: int) -> bool:
+    """Whether an answer with this status counts, but for something that should be known."""
+    return status in _GENERAL_WARNINGS or 0xB000 <= status <= 0xBFFF
 
 
 def refused(peer: Peer, what: str, status: int, comment: str = "") -> PeerRefused:
     """The failure status of an answer as an error; out of resources and cancelled are worth repeating."""
     again = status == _CANCELLED or 0xA700 <= status <= 0xA7FF
     remedy = "try again later" if again else "ask the peer's administrator with this status and time"
-    detail = f" ({comment})" if comment else ""
-    return PeerRefused(f"{called(peer)} refuses {what}: {status:04X}H{detail}", remedy, status, again=again)
+    return PeerRefused(
+        f"{called(peer)} refuses {what}: {_said(status, comment)}", remedy, status, again=again
+    )
+
+
+def _said(status: int, comment: str) -> str:
+    return f"{status:04X}H ({comment})" if comment else f"{status:04X}H"
 
 
 def _lost(peer: Peer) -> PeerSilent:

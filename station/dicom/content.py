@@ -98,10 +98,13 @@ def uid(relationship: str, name: Coded, value: str) -> Dataset:
 
 
 def moment(relationship: str, name: Coded, value: datetime, exam: Exam) -> Dataset:
-    """A time in the exam's zone, which is written behind it."""
+    """A time in the exam's zone, which the object declares.
+
+    Not written behind it too: dcmtk 3.6.7 takes a right +0000 for an error, and then reads none of the tree.
+    """
     item = _item(relationship, "DATETIME", name)
     day, time = date_time(value, exam)
-    item.DateTime = f"{day}{time}{exam.opened_at:%z}"
+    item.DateTime = f"{day}{time}"
     return item
 
 

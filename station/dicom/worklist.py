@@ -28,6 +28,7 @@ from station.orders import (
     reconciled,
     select,
 )
+from station.result import Reason
 
 __all__ = [
     "WORKLIST",
@@ -46,6 +47,7 @@ __all__ = [
 WORKLIST = "1.2.840.10008.5.1.4.31"  # Modality Worklist Information Model - FIND
 MAX_ROWS = 20_000  # a RIS that gives more does not look at the keys
 LONGEST_S = 120.0  # own choice; 5,000 rows take less than 10 s
+_FEWER_ROWS = "give worklist.scheduled_ae_title, or fewer days, in the hospital file"
 _ORDER = (
     "SpecificCharacterSet",
     "TimezoneOffsetFromUTC",
@@ -89,20 +91,27 @@ def query(hospital: Hospital, clock_now: datetime) -> Answer:
         raise ValueError(f"{hospital.name} has no worklist; add it to the hospital file, or type the order")
     began = time.monotonic()
     here = clock_now.astimezone()  # a RIS says days and times as the clocks on its walls do
+    warnings: list[str] = []
     with associated(hospital, worklist, [WORKLIST]) as association:
-        matches = found(association, worklist, keys(worklist, here.date()), WORKLIST)
+        matches = found(association, worklist, keys(worklist, here.date()), WORKLIST, warnings.append)
         rows = sorted(_rows(matches, worklist, here), key=_by_time)
-    return Answer(tuple(rows), clock_now, time.monotonic() - began)
+    return Answer(tuple(rows), clock_now, time.monotonic() - began, _incomplete(warnings))
+
+
+def _incomplete(warnings: list[str]) -> Reason | None:
+    if not warnings:
+        return None
+    message = f"orders may be missing: {'; '.join(warnings)}"
+    return Reason("worklist-incomplete", message, _FEWER_ROWS)
 
 
 def _rows(matches: Iterator[Dataset | None], worklist: Worklist, now: datetime) -> Iterator[Row]:
     began = time.monotonic()
-    remedy = "give worklist.scheduled_ae_title, or fewer days, in the hospital file"
     for count, match in enumerate(matches):
         if count == MAX_ROWS:
-            raise Endless(f"{called(worklist)} gives more than {MAX_ROWS} rows", remedy)
+            raise Endless(f"{called(worklist)} gives more than {MAX_ROWS} rows", _FEWER_ROWS)
         if time.monotonic() - began > LONGEST_S:
-            raise Endless(f"{called(worklist)} is still answering after {LONGEST_S:g} s", remedy)
+            raise Endless(f"{called(worklist)} is still answering after {LONGEST_S:g} s", _FEWER_ROWS)
         yield from rows_of(match, worklist.codes, now)
 
 

@@ -199,7 +199,10 @@ class Courier:
             if jobs := self._to_ask(name, line, now_s):
                 self._ask(name, line, jobs)
             elif jobs := self._to_send(name, line, now_s):
-                self._send(name, line, jobs)
+                try:
+                    self._send(name, line, jobs)
+                finally:
+                    self._outbox.back(jobs)
             else:
                 return self._next_s(name, line, now_s)
         return None

@@ -50,6 +50,7 @@ class Outbox:
         self._jobs: dict[str, Job] = {}
         self._boxes: dict[tuple[str, State], _Box] = {}
         self._waited_for: set[str] = set()
+        self._out: set[str] = set()  # being sent right now
         self.damaged: tuple[Path, ...] = ()  # unreadable job files; putting the same job again mends them
         for state in State:
             (self._root / state).mkdir(parents=True, exist_ok=True)
@@ -99,15 +100,31 @@ class Outbox:
             )
 
     def due(self, destination: str, free: Callable[[Job], bool], at_most: int) -> tuple[Job, ...]:
-        """The first pending jobs of one exam and kind that wait for no other job and are `free` to go."""
+        """The first pending jobs of one exam and kind that wait for no other job and are `free` to go.
+
+        They count as being sent until `back` says otherwise.
+        """
         with self._changed:
             for ids in self._boxes.get((destination, State.PENDING), {}).values():
                 ready = [
                     job for job in map(self._jobs.__getitem__, ids) if self._unblocked(job) and free(job)
                 ]
                 if ready:
-                    return tuple(job for job in ready if job.kind is ready[0].kind)[:at_most]
+                    found = tuple(job for job in ready if job.kind is ready[0].kind)[:at_most]
+                    self._out |= {job.id for job in found}
+                    return found
         return ()
+
+    def back(self, jobs: Iterable[Job]) -> None:
+        """What became of these is on disk; they are not being sent any more."""
+        with self._changed:
+            self._out -= {job.id for job in jobs}
+
+    def may_have_left(self, job: Job) -> bool:
+        """Whether the destination may know of it: tried, or being sent right now."""
+        with self._changed:
+            now = self._jobs.get(job.id, job)
+            return now.state is not State.PENDING or now.attempts > 0 or now.id in self._out
 
     def exams(self, destination: str, state: State) -> tuple[str, ...]:
         """UIDs of exams that have jobs there."""
@@ -268,13 +285,10 @@ class Outbox:
             fsync_folder(self._root / State.COMMITTED)
 
     def withdraw(self, exam_uid: str, kinds: Collection[Kind]) -> bool:
-        """Drop an exam's jobs of these kinds if none of them was ever tried; else drop none.
-
-        Only while no courier is at work: a job that is being sent right now does not show it.
-        """
+        """Drop an exam's jobs of these kinds if none of them was ever tried; else drop none."""
         with self._changed:
             jobs = [job for job in self.jobs(exam_uid) if job.kind in kinds]
-            if any(job.state is not State.PENDING or job.attempts for job in jobs):
+            if any(self.may_have_left(job) for job in jobs):
                 return False
             for job in jobs:
                 self._drop(job)

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (
     ModalityWorklistInformationFind,
     Verification,
 )
-from worklist_rigs import match, orthanc, wlmscpfs
+from worklist_rigs import match, orthanc, ris, wlmscpfs
 
 from station.doctor import Hop, as_json, examine_peers, examine_study, examine_worklist, lines
 from station.hospital import Archive, Endpoint, Hospital, Messages, Peer, Timeouts, Worklist
@@ -134,6 +134,13 @@ def test_rows_that_nobody_can_use_are_found_with_their_reason(tmp_path):
         hops = examine_worklist(site(port), NOW)
     assert wrong(hops) == "rows"
     assert "RequestedProcedureCodeSequence has a code" in hops[-1].finding
+
+
+def test_a_list_that_the_ris_cuts_off_is_found():
+    with ris([match()], (0xB001, None)) as port:
+        hops = examine_worklist(site(port), NOW)
+    assert wrong(hops) == "rows"
+    assert "B001H" in hops[-1].finding
 
 
 # --- a study -----------------------------------------------------------------------------------------

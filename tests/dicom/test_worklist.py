@@ -10,7 +10,7 @@ from worklist_rigs import STUDY_UID, hospital, match, orthanc, ris, wlmscpfs, wr
 
 from station.dicom import worklist
 from station.dicom.association import AssociationRefused, NotSupported, PeerSilent
-from station.dicom.worklist import Endless, query
+from station.dicom.worklist import Cache, Endless, query
 from station.exam import Coded, Sex, Side
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=timezone(timedelta(hours=1)))
@@ -102,6 +102,20 @@ def test_a_ris_that_does_not_end_is_left(monkeypatch, name, limit):
     monkeypatch.setattr(worklist, name, limit)
     with ris([match()] * 3) as port, pytest.raises(Endless, match="scheduled_ae_title"):
         query(hospital(port), NOW)
+
+
+@pytest.mark.parametrize("status", [0xB001, 0x0107])
+def test_a_list_that_ends_with_a_warning_is_used_and_says_that_orders_may_be_missing(tmp_path, status):
+    with ris([match(), match(AccessionNumber="ACC2")], (status, None)) as port:
+        answer = query(hospital(port), NOW)
+    assert [row.accession_number for row in answer.usable] == ["ACC1", "ACC2"]
+    assert answer.warning is not None
+    assert "orders may be missing" in answer.warning.message
+    assert f"{status:04X}H" in answer.warning.message
+    assert "scheduled_ae_title" in answer.warning.remedy
+    cache = Cache(tmp_path / "worklist.json")
+    cache.write(answer)
+    assert cache.read() == (answer, None)
 
 
 def test_five_thousand_rows_are_all_there(tmp_path):

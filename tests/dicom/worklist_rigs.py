@@ -77,14 +77,15 @@ def hospital(port: int, **worklist: Any) -> Hospital:
 
 
 @contextmanager
-def ris(matches: Sequence[Dataset]) -> Iterator[int]:
-    """A RIS that gives these matches; gives its port."""
+def ris(matches: Sequence[Dataset], *end: tuple[int, None]) -> Iterator[int]:
+    """A RIS that gives these matches, and ends with another status than success if one is given; its port."""
     entity = AE("RIS")
     entity.add_supported_context(ModalityWorklistInformationFind)
 
     def answer(_: Any) -> Iterator[tuple[int, Dataset]]:
         for one in matches:
             yield 0xFF00, one
+        yield from end
 
     with serving(entity, (evt.EVT_C_FIND, answer)) as port:
         yield port

@@ -2,15 +2,20 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fhir.resources.R4B.bundle import Bundle
+from hl7apy.consts import VALIDATION_LEVEL
+from hl7apy.parser import parse_message
 from message_samples import OPERATOR, PHYSICIAN
 
 from station.clock import RealClock
 from station.dispatch import Dispatch
 from station.hospital import Endpoint, Hospital, Messages
 from station.issue import Issued
+from station.messages import withdrawal
 from station.outbox.job import Kind
 from station.outbox.queue import Outbox
 from station.spool import Spool
@@ -86,6 +91,68 @@ def test_joined_to_its_order_before_anything_left_an_exam_is_charged_there_alone
     assert "ACC-9" not in charge
     late = replace(study.exam, uid="2.25.99")
     assert not told.dispatch.already_charged(late)
+
+
+@pytest.mark.hazard("false-billing")
+@pytest.mark.hazard("wrong-patient")
+def test_sent_under_a_wrong_order_results_are_taken_back_and_the_charge_is_credited_before_the_next(
+    told, make_study
+):
+    study = make_study()
+    told(study)
+    dispatch, at = told.dispatch, study.made_at + timedelta(days=1)
+    dispatch.outbox.failed([job.id for job in dispatch.outbox.jobs()], ("nobody knows", "look"))
+    assert not dispatch.withdrawn(study.exam)
+    for _ in range(2):  # after a crash it is said again
+        dispatch.take_back(study.exam, "ACC-10", at)
+    right = replace(make_study(item={"accession_number": "ACC-10"}).exam, revision=1)
+    found = told(make_study(exam=right))
+    sent, credit, again = found[Kind.CHARGE]
+    assert [(ft1(one)[6], ft1(one)[23]) for one in (sent, credit, again)] == [
+        ("CG", "ACC-9"), ("CD", "ACC-9"), ("CG", "ACC-10"),
+    ]  # fmt: skip
+    assert ft1(sent)[2] == ft1(credit)[2] != ft1(again)[2]
+    wrong, withdrawn, anew = found[Kind.RESULTS]
+    assert set(statuses(withdrawn)) == {"W"}
+    assert set(statuses(wrong)) == set(statuses(anew)) == {"P"}
+    _, mistaken, _ = (json.loads(one) for one in found[Kind.BUNDLE])
+    stated = {e["resource"].get("status") for e in mistaken["entry"]}
+    assert stated == {"entered-in-error", None}
+    charges = [job for job in dispatch.outbox.jobs() if job.kind is Kind.CHARGE]
+    assert [job.after for job in charges] == ["", charges[0].id, charges[1].id]
+    assert not dispatch.already_charged(replace(study.exam, uid="2.25.99")), "its own exam may be charged"
+
+
+def test_what_takes_back_differs_from_what_was_sent_in_nothing_but_status_and_time(told, make_study):
+    study = make_study()
+    found, at = told(study), study.made_at + timedelta(days=1)
+    for kind, reverse, changed in (
+        (Kind.CHARGE, withdrawal.charge, {("MSH", 7), ("MSH", 10), ("EVN", 2), ("FT1", 5), ("FT1", 6)}),
+        (Kind.RESULTS, withdrawal.results, {("MSH", 7), ("MSH", 10), ("OBR", 22), ("OBR", 25), ("OBX", 11)}),
+    ):
+        (sent,) = found[kind]
+        back = reverse(sent, at)
+        parse_message(back, validation_level=VALIDATION_LEVEL.STRICT, find_groups=True).validate()
+        pairs = zip(sent.split("\r"), back.split("\r"), strict=True)
+        fields = ((a[:3], n, x, y) for a, b in pairs for n, (x, y) in numbered(a, b))
+        assert {(name, n) for name, n, x, y in fields if x != y} == changed
+        assert reverse(sent, at + timedelta(days=1)).split("|")[9] == back.split("|")[9]
+    (sent,) = found[Kind.BUNDLE]
+    Bundle.model_validate(json.loads(withdrawal.bundle(sent, at)))
+
+
+def numbered(one, other):
+    """Fields by their number in the standard; MSH-1 is the separator."""
+    first = 1 if one.startswith("MSH") else 0
+    return enumerate(zip(one.split("|"), other.split("|"), strict=True), first)
+
+
+def ft1(message):
+    return next(line.split("|") for line in message.split("\r") if line.startswith("FT1|"))
+
+
+def statuses(message):
+    return [line.split("|")[11] for line in message.split("\r") if line.startswith("OBX|")]
 
 
 def hl7_status(message):

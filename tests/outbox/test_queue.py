@@ -192,6 +192,22 @@ def test_an_exam_is_withdrawn_only_while_nothing_of_it_was_tried(rig):
     assert set(rig.states()) == set(rig.on_disk()) == {"1.2.1@pacs", "1.2.2@pacs"}
 
 
+@pytest.mark.hazard("wrong-patient")
+def test_what_is_being_sent_right_now_is_not_withdrawn(rig):
+    send, answers = rig.archives["pacs"].send, []
+
+    def hang(jobs):
+        answers.append(rig.outbox.withdraw("1.2", set(Kind)))
+        yield from send(jobs)
+
+    rig.archives["pacs"].send = hang
+    rig.outbox.put([*rig.objects(count=2), *rig.objects(exam="1.3", count=2)])
+    rig.until_quiet()
+    assert answers[0] is False
+    assert set(rig.states().values()) == {"committed"}
+    assert set(rig.archives["pacs"].received.values()) == {1}
+
+
 def test_an_exam_is_forgotten_only_when_all_of_it_has_arrived(rig):
     rig.outbox.put([*rig.objects(count=1), *rig.objects(exam="1.3", count=1)])
     with pytest.raises(ValueError, match=r"1.2.1@pacs"):

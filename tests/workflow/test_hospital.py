@@ -1,5 +1,7 @@
 """From the worklist to the archive: what a hospital receives of an exam."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 
 import pydicom
@@ -196,6 +198,21 @@ def test_an_archive_that_wants_rejected_images_gets_them_with_their_note(beside)
     assert {str(head.SOPInstanceUID) for head in aside} <= beside.peers.received.keys()
     (note,) = [head for head in aside if head.Modality == "KO"]
     assert "Rejected for Quality Reasons" in str(note)
+
+
+@pytest.mark.skipif(shutil.which("pdfinfo") is None, reason="poppler-utils is not installed")
+@pytest.mark.parametrize(("paper", "size"), [("a4", "595.276 x 841.89"), ("us-letter", "612 x 792")])
+def test_the_report_is_on_the_paper_that_the_room_file_names(beside, paper, size):
+    site = beside.room.site.model_copy(update={"paper": paper})
+    room = replace(beside, room=beside.room.model_copy(update={"site": site}))
+    with room.station(delivering=False) as (operator, _):
+        exam = expose(operator, ordered(beside))
+        accept(operator)
+    report = beside.folder / "spool" / exam.uid / "report.pdf"
+    assert (
+        f"{size} pts"
+        in subprocess.run(["pdfinfo", report], capture_output=True, text=True, check=True).stdout
+    )
 
 
 @pytest.mark.hazard("dose-unrecorded")

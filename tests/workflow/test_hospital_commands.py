@@ -58,6 +58,15 @@ def test_the_worklist_is_shown_and_kept_for_when_the_ris_is_down(desk):
     assert desk.types("worklist")[0] == 5
 
 
+def test_a_worklist_that_the_ris_cuts_off_is_usable_and_says_so(desk):
+    desk.peers.spoil("rows-cut-off", "2")
+    code, _, shown = desk.types("worklist")
+    assert (code, [row["accession_number"] for row in shown["rows"]]) == (0, ["A1", "A2"])
+    assert "orders may be missing" in shown["warning"]
+    desk.peers.spoil("down")
+    assert "orders may be missing" in desk.types("worklist")[2]["warning"], "kept with the list"
+
+
 def test_an_order_of_the_worklist_is_examined_and_delivered_in_one_command(desk):
     code, report = desk.exam("--order", "A1")
     assert code == 3, "too coarse a panel to measure"

@@ -174,6 +174,48 @@ def test_an_exam_sent_under_a_wrong_order_is_withdrawn_by_a_note_and_sent_anew(b
     assert not {str(head.SOPInstanceUID) for head in right} & wrong
     assert {str(head.SOPInstanceUID) for head in (*right, note)} | wrong == beside.peers.received.keys()
     assert not beside.peers.archive.changed()
+    told = [("|P-3|" in text, "|W|" in text) for text in beside.peers.messages]
+    assert sorted(told) == [(False, False), (True, False), (True, True)], "the wrong patient's are taken back"
+    assert all(hop.ok for hop in delivery.examined(beside.hospital, beside.folder, exam.uid))
+
+
+@pytest.mark.hazard("wrong-patient")
+def test_where_there_is_no_archive_results_alone_are_taken_back(beside):
+    alone = beside.changed(archives={}, priors=None)
+    with alone.station() as (operator, liaison):
+        exam = expose(operator, ordered(alone, "A3"))
+        accept(operator)
+        until(liaison, all_done)
+    books = books_of(alone.room, alone.folder, alone.hospital)
+    amend.reconcile(books, exam.uid, ordered(alone), RealClock().wall())
+    with delivering(books, alone) as liaison:
+        until(liaison, all_done)
+    told = [("|P-3|" in text, "|W|" in text) for text in beside.peers.messages]
+    assert sorted(told) == [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.hazard("wrong-patient")
+@pytest.mark.parametrize("step", ["dispatch.take_back", "spool.reassign", "dispatch.finished"])
+def test_a_joining_that_was_cut_off_is_finished_when_it_is_asked_for_again(beside, mocker, step):
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside, "A3"))
+        accept(operator)
+        until(liaison, all_done)
+    books, order = books_of(beside.room, beside.folder, beside.hospital), ordered(beside)
+    part, name = step.split(".")
+    cut = mocker.patch.object(getattr(books, part), name, side_effect=OSError("no power"))
+    with pytest.raises(OSError, match="no power"):
+        amend.reconcile(books, exam.uid, order, RealClock().wall())
+    mocker.stop(cut)
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    amend.reconcile(books, exam.uid, order, RealClock().wall())
+    with delivering(books, beside) as liaison:
+        until(liaison, all_done)
+    told = [("|P-3|" in text, "|W|" in text) for text in beside.peers.messages]
+    assert sorted(told) == [(False, False), (True, False), (True, True)]
+    right = {str(head.SOPInstanceUID) for head in heads(beside.folder / "spool" / exam.uid / "revision-1")}
+    assert right <= beside.peers.received.keys()
+    assert set(beside.peers.received.values()) == {1}
 
 
 @pytest.mark.hazard("wrong-side")
@@ -199,6 +241,24 @@ def test_a_release_for_the_charge_alone_leaves_every_object_as_it_was_sent(besid
     assert {path: path.read_bytes() for path in folder.glob("*.[dp][cd][mf]")} == before
     assert len(before) == OBJECTS + 1
     assert all_done(books.dispatch.outbox.jobs()), "nothing new to send"
+
+
+def test_a_release_that_was_cut_off_is_finished_when_it_is_asked_for_again(beside, mocker):
+    with beside.station() as (operator, liaison):
+        exam = expose(operator, ordered(beside))
+        accept(operator)
+        until(liaison, all_done)
+    books = books_of(beside.room, beside.folder, beside.hospital)
+    given = Release("Test^Physician", RealClock().wall(), physician=True)
+    cut = mocker.patch.object(books.dispatch, "finished", side_effect=OSError("no power"))
+    with pytest.raises(OSError, match="no power"):
+        amend.release(books, exam.uid, given)
+    mocker.stop(cut)
+    amend.release(books, exam.uid, replace(given, by="Other^Physician"))
+    new = [job for job in books.dispatch.outbox.jobs(exam.uid) if job.state is State.PENDING]
+    assert {job.kind for job in new} == {Kind.OBJECT, Kind.RESULTS}
+    with pytest.raises(amend.NotPossible, match=r"released already, by Test\^Physician"):
+        amend.release(books, exam.uid, given)
 
 
 # --- over mutual TLS ------------------------------------------------------------------------------------

@@ -191,6 +191,8 @@ def _limits() -> str:
 
 
 def _find_fate(status: int) -> str:
+    if association.warns(status):
+        return "matches used"
     peer = Peer(host="peer", port=104, ae_title="PEER")
     again = association.refused(peer, "the query", status).again
     return "failed, asked again" if again else "failed, administrator needed"
