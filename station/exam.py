@@ -11,12 +11,24 @@ from typing import Any
 from station.devices import Delivered, Technique
 
 _ROOT_UID = "2.25"  # ISO/ITU UUID-derived UIDs: valid everywhere without a registered root (PS3.5 B.2)
+# no-break and ideographic space, zero-width (non-)joiner: names of many languages are spelled with them
+_SPELLING = dict.fromkeys((0xA0, 0x3000), " ") | dict.fromkeys((0x200C, 0x200D), "")
 
 
 def refuse_text(what: str, text: str, limit: int) -> None:
     """Raise ValueError for text that DICOM could not carry (PS3.5 table 6.2-1)."""
     if len(text) > limit or "\\" in text or not text.isprintable():
         raise ValueError(f"{what} allows {limit} printable characters without backslash, got {text!r}")
+
+
+def refuse_words(what: str, text: str, limit: int) -> None:
+    """The same for what people read and no program compares."""
+    refuse_text(what, text.translate(_SPELLING), limit)
+
+
+def readable(words: str) -> bool:
+    """Whether people can read all of it."""
+    return words.translate(_SPELLING).isprintable()
 
 
 class Side(StrEnum):
@@ -58,7 +70,7 @@ class Patient:
     def __post_init__(self) -> None:
         refuse_text("patient ID", self.id, 64)
         for group in self.name.split("="):
-            refuse_text("patient name", group, 64)
+            refuse_words("patient name", group, 64)
 
     def age_at(self, day: date) -> float | None:
         """Age in years, None if the birth date is unknown.
@@ -107,10 +119,10 @@ class WorklistItem:
     def __post_init__(self) -> None:
         refuse_text("accession number", self.accession_number, 16)
         for what in ("reason", "procedure", "step"):
-            refuse_text(what, getattr(self, what), 64)
+            refuse_words(what, getattr(self, what), 64)
         refuse_text("requested procedure ID", self.requested_procedure_id, 16)
         refuse_text("scheduled step ID", self.scheduled_step_id, 16)
-        refuse_text("referring physician", self.referring_physician, 64)
+        refuse_words("referring physician", self.referring_physician, 64)
 
 
 @dataclass(frozen=True, slots=True)

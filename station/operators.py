@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from station.clock import Clock, RealClock
-from station.exam import refuse_text
+from station.exam import refuse_words
 from station.yaml_file import BadFile, Strict, read, shipped
 
 _COST, _BLOCK, _PARALLEL = 2**14, 8, 1  # scrypt N, r, p [M]: 16 MiB of memory for every try
@@ -68,7 +68,7 @@ class NotAllowed(Exception):  # noqa: N818  reads as the message it is
 
 
 def _dicom_name(name: str) -> str:
-    refuse_text("an operator's name", name, _NAME_LENGTH)
+    refuse_words("an operator's name", name, _NAME_LENGTH)
     return name
 
 

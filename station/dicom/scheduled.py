@@ -10,14 +10,14 @@ What belongs into the step and is found beside it, or the other way round, is re
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 from pydicom import Dataset
 
 from station.dicom.ordered_side import CPT, MODIFIED, side_of
 from station.dicom.reading import Level, Unreadable, day_of, time_of
-from station.exam import Coded, Patient, Sex, Side, WorklistItem
+from station.exam import Coded, Patient, Sex, Side, WorklistItem, readable
 from station.orders import DXR, OTHER_PROCEDURE, Row
 from station.result import Reason
 
@@ -149,7 +149,7 @@ class _Reader:
             self._warn("unreadable", f"{keyword} {error}", "have the RIS send it as DICOM says")
             return ""
         text = " ".join(text.replace("\\", " ").split())
-        if not text.isprintable():
+        if not readable(text):
             self._warn(
                 "unreadable", f"{keyword} has control characters", "have the RIS send it as DICOM says"
             )
@@ -162,7 +162,7 @@ class _Reader:
             return ""
         return text
 
-    def _needed(self, keyword: str, limit: int) -> str:
+    def _needed(self, keyword: str, limit: int, allowed: Callable[[str], bool] = str.isprintable) -> str:
         """Of something that no exam can do without."""
         try:
             text = self._raw(keyword)
@@ -171,9 +171,9 @@ class _Reader:
             return ""
         if not text:
             self._fault("missing", f"{keyword} is missing or empty", _RIS)
-        elif len(text) > limit or "\\" in text or not text.isprintable():
-            allowed = f"allowed are {limit} printable characters without backslash"
-            self._fault("value-not-allowed", f"{keyword} is {text[:80]!r}; {allowed}", _RIS)
+        elif len(text) > limit or "\\" in text or not allowed(text):
+            said = f"allowed are {limit} printable characters without backslash"
+            self._fault("value-not-allowed", f"{keyword} is {text[:80]!r}; {said}", _RIS)
         return text
 
     def _shown(self, keyword: str) -> str:
@@ -184,14 +184,14 @@ class _Reader:
             except Unreadable:
                 continue
             if text:
-                return "".join(sign if sign.isprintable() else "?" for sign in text[:_TEXT_CHARACTERS])
+                return "".join(sign if readable(sign) else "?" for sign in text[:_TEXT_CHARACTERS])
         return ""
 
     # --- what they mean ------------------------------------------------------------------------------
 
     def _patient(self) -> Patient | None:
         identifier = self._needed("PatientID", 64)
-        name = self._needed("PatientName", 5 * _TEXT_CHARACTERS)
+        name = self._needed("PatientName", 5 * _TEXT_CHARACTERS, readable)
         born = self._birth_date()
         sex = self._text("PatientSex", 16)
         if sex and sex not in set(Sex):

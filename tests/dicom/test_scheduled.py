@@ -194,6 +194,25 @@ def test_the_standards_examples_are_read(value, charset, name):
     assert (one.item.patient.name, one.problems) == (name, ())
 
 
+@pytest.mark.parametrize(
+    ("name", "charset"),
+    [
+        ("Yamada^Tarou=山田\u3000太郎=やまだ\u3000たろう", "ISO_IR 192"),  # ideographic space
+        ("श्री\u200dमती^क्\u200dष", "ISO_IR 192"),  # joiners belong to the spelling
+        ("Du\u00a0Pont^Anne", "ISO_IR 100"),  # no-break space
+    ],
+)
+def test_a_name_keeps_the_spaces_and_joiners_that_it_is_spelled_with(name, charset):
+    one = row(SpecificCharacterSet=charset, PatientName=name)
+    assert (one.item.patient.name, one.patient_name, one.problems) == (name, name, ())
+
+
+@pytest.mark.parametrize("sign", ["\u200d", "\u00a0", "\u3000"])
+def test_an_identifier_has_no_signs_that_nobody_sees(sign):
+    one = row(SpecificCharacterSet="ISO_IR 192", PatientID=f"P{sign}1")
+    assert (one.item, set(ids(one))) == (None, {"value-not-allowed"})
+
+
 def test_a_name_of_signs_only_names_nobody():
     assert ids(row(PatientName="^^ -")) == ["missing"]
 
