@@ -4,11 +4,13 @@ Assumes
     A corrected frame proportional to detector air kerma, direct exposure visible beside the hand, one
     rectangular or uncollimated field.
 Tolerates
-    Collimator edges, saturated direct exposure, lead markers, either side and any rotation.
+    Collimator edges, saturated direct exposure, lead markers, either side and any rotation; lag of earlier
+    exposures, as right after flats.
 Method
-    On 8×8 px means: the field is what exceeds 2 % of the brightest level; Otsu on the logarithm separates
-    direct exposure; the relevant region is what stays below 90 % of the direct level, without the field's
-    penumbra. V = median of the region, EI = 100 µGy⁻¹ × V / lsb_per_ugy, DI = 10·log10(EI / EI_T).
+    On 8×8 px means: the field is what exceeds the collimator's shadow by 2 % of the brightest level, where
+    a side of the frame lies in it; Otsu on the logarithm separates direct exposure; the relevant region is
+    what stays below 90 % of the direct level, without the field's penumbra. V = median of the region,
+    EI = 100 µGy⁻¹ × V / lsb_per_ugy, DI = 10·log10(EI / EI_T).
 Meaning
     A detector quantity, not patient dose. `CALIBRATION_STATUS`: the inverse calibration holds at the beam
     quality of the station's flats; IEC 62494-1 asks for RQA5. Values are comparable within one station, and
@@ -31,7 +33,8 @@ CALIBRATION_STATUS = "inverse calibration at the beam quality of the station's f
 
 EI_PER_UGY = 100.0  # IEC 62494-1, published
 # Status: derived. Bone under soft tissue at 50 kV transmits > 4 %, a closed collimator < 1 %.
-FIELD_FRACTION = 0.02  # of the brightest level
+FIELD_FRACTION = 0.02  # of the brightest level, above the shadow
+LAG_FRACTION = 0.04  # of it; a side of the frame that is brighter does not lie in the shadow
 TISSUE_FRACTION = 0.9  # of direct exposure
 MIN_REGION_FRACTION = 0.02  # of the field
 MIN_CONTRAST = 1.25  # direct exposure over the region's median
@@ -106,7 +109,7 @@ def find_region(frame: Frame, dark_lsb: float = 0.0) -> Region | Reason:
         return Reason(
             "exposure-none", "no exposure is seen in the frame", "check generator and collimator", brightest
         )
-    field = _largest(means > FIELD_FRACTION * brightest)
+    field = _largest(means > _shadow_lsb(means, brightest) + FIELD_FRACTION * brightest)
     rectangle = _rectangle(field)
     inner = _shrunk(field)
     values = means[inner]
@@ -121,6 +124,12 @@ def find_region(frame: Frame, dark_lsb: float = 0.0) -> Region | Reason:
     if direct_lsb < MIN_CONTRAST * float(np.median(means[mask])):
         return _no_region("object and direct exposure cannot be told apart")
     return Region(mask, means, _STEP_PX, direct_lsb, _in_pixels(rectangle, means.shape, frame.shape))
+
+
+def _shadow_lsb(means: Float, brightest: float) -> float:
+    """Lag and scatter behind the collimator; 0 where no side of the frame lies there."""
+    darkest = min(float(np.median(side)) for side in (means[0], means[-1], means[:, 0], means[:, -1]))
+    return darkest if 0 < darkest < LAG_FRACTION * brightest else 0.0
 
 
 def _no_region(message: str) -> Reason:

@@ -50,6 +50,17 @@ def test_the_region_is_the_hand_without_direct_exposure_and_collimator(corrected
     assert index.region.direct_lsb == pytest.approx(30000, rel=0.01)
 
 
+@pytest.mark.parametrize("lag", [0.0, 0.01, 0.02, 0.03])
+def test_lag_of_earlier_exposures_makes_the_collimators_shadow_no_object(corrected, hand_kerma, lag):
+    kerma = np.kron(hand_kerma(open_ugy=30, hand_ugy=6), np.ones((2, 2)))
+    shut = np.ones(SHAPE, bool)
+    shut[48:-40, 56:-64] = False
+    kerma[shut] = 0.02
+    index = of(corrected(kerma + lag * 30), 1000.0, 500.0)
+    assert not (np.kron(index.region.mask, np.ones((8, 8), bool)) & shut).any()
+    assert index.ei == pytest.approx(600 + 100 * lag * 30, rel=0.02)
+
+
 def test_the_irradiated_rectangle_is_found_from_inside_within_two_blocks(corrected, hand_kerma):
     kerma = np.kron(hand_kerma(), np.ones((2, 2)))
     open_field = np.zeros(SHAPE, bool)
