@@ -4,8 +4,10 @@ The state decides which screen is shown when it changes: worklist, exam, review,
 people may look elsewhere, but never while radiation is possible.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -41,6 +43,7 @@ _SCREEN_OF = {
     State.REVIEW: "review",
     State.SERVICE: "service",
 }
+_RADIATION_SHOWN_S = 0.25  # at least: an exposure may be over within milliseconds, and must be seen
 _SLOW_LOOK_S = 2.0  # between looks at the outbox's alarms
 _HEARTBEAT_S = 0.05  # of the watch on this loop
 _BEATS = 2000  # that it remembers
@@ -101,6 +104,7 @@ class StationApp(App[None]):
         self._queued = False
         self._touched_s = time.monotonic()
         self._beat_s = 0.0
+        self._radiation_s = -math.inf  # when there was some
         self._shown_state: State | None = None
         self._working = False  # there was a task at the last look
 
@@ -109,9 +113,12 @@ class StationApp(App[None]):
     @property
     def situation(self) -> Situation:
         """The newest of everything that decides what is possible."""
-        attended = self.attended
+        attended, snapshot = self.attended, self.attended.snapshot
         camera = attended.parts.equipment.camera is not None
-        return Situation(attended.snapshot, self.operator, attended.task, attended.switch is not None, camera)
+        just_now = time.monotonic() - self._radiation_s < _RADIATION_SHOWN_S
+        if snapshot.state is State.READOUT and just_now:
+            snapshot = replace(snapshot, state=State.EXPOSING)
+        return Situation(snapshot, self.operator, attended.task, attended.switch is not None, camera)
 
     @property
     def today(self) -> date:
@@ -156,6 +163,8 @@ class StationApp(App[None]):
 
     def _tell(self) -> None:
         """Called from the station's thread: one message at a time, the newest wins."""
+        if self.attended.snapshot.state is State.EXPOSING:
+            self._radiation_s = time.monotonic()
         if not self._queued:
             self._queued = True
             self.post_message(Looked())

@@ -120,6 +120,22 @@ def test_an_emergency_patient_is_examined_without_an_order(play):
     play(story)
 
 
+def test_an_exposure_that_was_over_before_anybody_could_look_is_shown_all_the_same(play):
+    async def story(t):
+        await t.open()
+        await t.ready()
+        await t.press("space")
+        await t.reach(State.READY)
+        await t.press("space")
+        while t.state is not State.READOUT:
+            t.turn()  # the screen sees none of it
+        await t.sees("☢ X-RAY ON")
+        await t.reach(State.REVIEW)
+        await t.at("review")
+
+    play(story)
+
+
 @pytest.mark.hazard("unintended-exposure")
 def test_what_was_prepared_is_given_up_without_an_exposure(play):
     async def story(t):
