@@ -104,7 +104,8 @@ class StationApp(App[None]):
         self._queued = False
         self._touched_s = time.monotonic()
         self._beat_s = 0.0
-        self._radiation_s = -math.inf  # when there was some
+        self._radiated = False  # since the last look
+        self._radiation_s = -math.inf  # when that was seen
         self._shown_state: State | None = None
         self._working = False  # there was a task at the last look
 
@@ -164,7 +165,7 @@ class StationApp(App[None]):
     def _tell(self) -> None:
         """Called from the station's thread: one message at a time, the newest wins."""
         if self.attended.snapshot.state is State.EXPOSING:
-            self._radiation_s = time.monotonic()
+            self._radiated = True
         if not self._queued:
             self._queued = True
             self.post_message(Looked())
@@ -174,6 +175,8 @@ class StationApp(App[None]):
         self._queued = False
         if not (self.is_running and self.screen_stack):
             return  # the screens are being closed
+        if self._radiated:
+            self._radiated, self._radiation_s = False, time.monotonic()
         now = self.situation
         worked, self._working = self._working, now.task is not None
         if now.state is not self._shown_state or (worked and not self._working):
