@@ -12,7 +12,7 @@ from station.devices import Delivered, Technique
 
 _ROOT_UID = "2.25"  # ISO/ITU UUID-derived UIDs: valid everywhere without a registered root (PS3.5 B.2)
 # no-break and ideographic space, zero-width (non-)joiner: names of many languages are spelled with them
-_SPELLING = dict.fromkeys((0xA0, 0x3000), " ") | dict.fromkeys((0x200C, 0x200D), "")
+_SPELLING: dict[int, str] = {0xA0: " ", 0x3000: " ", 0x200C: "", 0x200D: ""}
 
 
 def refuse_text(what: str, text: str, limit: int) -> None:
