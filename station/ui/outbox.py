@@ -54,7 +54,7 @@ class OutboxScreen(StationScreen):
     def __init__(self) -> None:
         super().__init__()
         self._jobs: tuple[Job, ...] = ()
-        self._patients: dict[str, str] = {}  # patients', by exam
+        self._patients: dict[str, str] = {}  # names by exam, as the rows show them
         self._asking = False
 
     def body(self) -> ComposeResult:
@@ -71,7 +71,7 @@ class OutboxScreen(StationScreen):
 
     def come_back(self) -> None:
         """Shown again: jobs went on meanwhile, and an exam may have been joined to its order."""
-        self._patients, self._jobs = {}, ()
+        self._patients = {}
         self._ask()
 
     def look(self, now: Situation) -> None:
@@ -106,7 +106,7 @@ class OutboxScreen(StationScreen):
             self.notify("; ".join(refused), title="Not sent again", severity="warning", markup=False)
         else:
             self.notify(f"{len(jobs)} sent again", markup=False)
-        self._show(*await asyncio.to_thread(self._newest))
+        self._show(*await asyncio.to_thread(self._newest, self._patients))
 
     def _retried(self, jobs: Sequence[Job], operator: Operator) -> list[str]:
         refused: list[str] = []
@@ -143,40 +143,41 @@ class OutboxScreen(StationScreen):
 
     async def _read(self) -> None:
         """In a thread: there may be thousands of jobs, and their lock is the couriers'."""
+        known = self._patients
         try:
-            jobs, summaries = await asyncio.to_thread(self._newest)
+            found = await asyncio.to_thread(self._newest, known)
         finally:
             self._asking = False
-        self._show(jobs, summaries)
+        if self._patients is known:  # else the screen was opened anew meanwhile, and names may be others
+            self._show(*found)
 
-    def _show(self, jobs: tuple[Job, ...], summaries: tuple[Summary, ...]) -> None:
+    def _show(self, jobs: tuple[Job, ...], patients: dict[str, str], summaries: tuple[Summary, ...]) -> None:
         if not self.query("#jobs"):  # the screens ended meanwhile
             return
         self.query_one("#outbox-note", Said).update(_overview(summaries, len(jobs)))
-        if jobs == self._jobs:
+        if (jobs, patients) == (self._jobs, self._patients):
             self.on_data_table_row_highlighted()  # its next attempt comes nearer
             return
         table = self.query_one(DataTable)
-        chosen, self._jobs = self._chosen(), jobs
+        chosen, self._jobs, self._patients = self._chosen(), jobs, patients
         table.clear()
         for job in jobs:
             style = "bold" if job.state is State.PARKED else ""
-            cells = _cells(job, self._patients.get(job.exam_uid, ""))
+            cells = _cells(job, patients[job.exam_uid])
             table.add_row(*(Text(cell, style) for cell in cells))
         row = next((n for n, job in enumerate(jobs) if chosen and job.id == chosen.id), 0)
         table.move_cursor(row=row)
         self.on_data_table_row_highlighted()
 
-    def _newest(self) -> tuple[tuple[Job, ...], tuple[Summary, ...]]:
-        """What is parked, then the newest of the others; and whose they are."""
+    def _newest(self, known: dict[str, str]) -> tuple[tuple[Job, ...], dict[str, str], tuple[Summary, ...]]:
+        """What is parked, then the newest of the others; and whose they are, by exam."""
         jobs = self._outbox.jobs()
         parked = [job for job in jobs if job.state is State.PARKED]
         others = [job for job in jobs if job.state is not State.PARKED]
         listed = (*parked, *others[::-1][: max(_MOST - len(parked), 0)])
-        names = self._patients
-        for uid in {job.exam_uid for job in listed} - names.keys():
-            names[uid] = self._whose(uid)
-        return listed, self._outbox.summary()
+        uids = {job.exam_uid for job in listed}
+        names = {uid: known[uid] if uid in known else self._whose(uid) for uid in uids}
+        return listed, names, self._outbox.summary()
 
     def _whose(self, exam_uid: str) -> str:
         spool = self.station.attended.parts.spool

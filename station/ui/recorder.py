@@ -222,7 +222,7 @@ class RecorderScreen(StationScreen):
             self.notify("no exam is chosen", severity="warning")
             return
         given = Release(operator.name, self._now(), operator.role is Role.PHYSICIAN)
-        self._amend("release", partial(amend.release, exam_uid=self._uid, given=given))
+        self._amend("release", self._uid, partial(amend.release, given=given))
 
     def do_reconcile(self) -> None:
         """The chosen exam was an emergency's, or opened under a wrong order: ask for the right one."""
@@ -252,8 +252,8 @@ class RecorderScreen(StationScreen):
 
         def chosen(answer: str | None) -> None:
             if answer == "yes":
-                deed = partial(amend.reconcile, exam_uid=uid, order=order, at=self._now())
-                self._amend("reconcile", deed, uid, order=order.accession_number)
+                deed = partial(amend.reconcile, order=order, at=self._now())
+                self._amend("reconcile", uid, deed, order=order.accession_number)
 
         self.app.push_screen(Choice("Join this exam to this order?", choices, text), chosen)
 
@@ -264,13 +264,13 @@ class RecorderScreen(StationScreen):
     def _now(self) -> datetime:
         return self.station.attended.parts.clock.wall()
 
-    def _amend(self, name: str, deed: Callable[[Books], object], uid: str = "", **detail: str) -> None:
+    def _amend(self, name: str, uid: str, deed: Callable[[Books, str], object], **detail: str) -> None:
         """On the station's thread, so that no exam is in anybody's hand meanwhile."""
         operator, attended = self.station.operator, self.station.attended
         if operator is None:
             self.notify("the station is locked; sign in", severity="warning")
             return
-        work = partial(_amended, attended, operator, (name, uid or self._uid), deed, detail)
+        work = partial(_amended, attended, operator, (name, uid), deed, detail)
         try:
             attended.begin(name, lambda _: work(), steps=1)
         except ValueError as error:  # another task began between look and key
@@ -283,14 +283,14 @@ def _amended(
     attended: Attended,
     operator: Operator,
     what: tuple[str, str],
-    deed: Callable[[Books], object],
+    deed: Callable[[Books, str], object],
     detail: Mapping[str, str],
 ) -> None:
     """Do it. Raises ValueError with whatever stands in the way, journalled."""
     parts, (name, uid) = attended.parts, what
     record_deed(attended, operator, name, uid, **detail)
     try:
-        deed(Books(parts.spool, parts.setting, parts.dispatch))
+        deed(Books(parts.spool, parts.setting, parts.dispatch), uid)
     except (ValueError, SpoolError, OSError) as error:
         record_refusal(attended, operator, name, uid, str(error))
         raise ValueError(str(error)) from error

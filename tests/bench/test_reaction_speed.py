@@ -168,7 +168,7 @@ def test_the_first_screen_comes_soon_and_keys_are_answered_also_while_an_image_i
             line = f"median {statistics.median(took):.0f}, 99 % {p99(took):.0f} ms | aim {KEY_MS:g}"
             print(f"| key to screen: {name} ({len(took)}) | {line} |")
     assert statistics.median(first) < NOISE * FIRST_S
-    assert statistics.median(moves + looks + busy) < NOISE * KEY_MS
+    assert max(map(statistics.median, (moves, looks, busy))) < NOISE * KEY_MS
 
 
 async def until(claim):

@@ -201,6 +201,14 @@ class Terminal:
         await self.at("review")
         await self.until(lambda: self.attended.snapshot.outcome, "the measurement")
 
+    async def accept(self) -> None:
+        """The image, by the first of the choices."""
+        await self.press("a")
+        await self.at("Choice")
+        await self.press("enter")
+        await self.reach(State.STANDBY)
+        await self.at("worklist")
+
 
 Story = Callable[[Terminal], Coroutine[Any, Any, None]]
 

@@ -13,7 +13,6 @@ from station.network import Unreachable
 from station.outbox.courier import Courier, Routes, Verdict
 from station.outbox.job import Kind
 from station.outbox.job import State as Fate
-from station.states import State
 
 ALARM = "1 not delivered: see the outbox"
 DOSE_REPORT = "1.2.840.10008.5.1.4.1.1.88.67"
@@ -69,11 +68,7 @@ async def accept_an_exam(t):
     await t.open()
     await t.ready()
     await t.expose()
-    await t.press("a")
-    await t.at("Choice")
-    await t.press("enter")
-    await t.reach(State.STANDBY)
-    await t.at("worklist")
+    await t.accept()
 
 
 def fates(t):

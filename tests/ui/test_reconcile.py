@@ -26,11 +26,7 @@ async def emergency_is_examined(t):
     await t.press("l")
     await t.ready()
     await t.expose()
-    await t.press("a")
-    await t.at("Choice")
-    await t.press("1")
-    await t.reach(State.STANDBY)
-    await t.at("worklist")
+    await t.accept()
     return t.attended.snapshot.finished.study.exam
 
 
