@@ -75,7 +75,8 @@ class Dispatch:
 
     def started(self, exam: Exam) -> None:
         """The exam is open."""
-        self.opened.put(exam)
+        if self.hospital.priors is not None:  # else nobody takes them out
+            self.opened.put(exam)
         self._begin_step(exam)
 
     def finished(self, issued: Issued) -> None:

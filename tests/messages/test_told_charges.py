@@ -157,3 +157,8 @@ def statuses(message):
 
 def hl7_status(message):
     return next(line.split("|")[25] for line in message.split("\r") if line.startswith("OBR|"))
+
+
+def test_whose_earlier_visits_nobody_looks_for_is_not_remembered(told, make_study):
+    told.dispatch.started(make_study().exam)
+    assert told.dispatch.opened.empty()
